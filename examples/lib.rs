@@ -1,0 +1,1 @@
+//! Programs live beside this file, one folder or file each.
