@@ -1,0 +1,93 @@
+//! Atomics that a test can interrupt, as a signal handler would.
+//!
+//! A signal handler runs to completion between two instructions of the thread it interrupts. For an algorithm whose
+//! shared state is atomics only, the places that differ are the gaps between its memory operations, and there are
+//! few of them: a test can visit every one. In this crate's unit tests each operation of [`AtomicU64`] therefore first
+//! calls the handler that the test has installed with [`with_interrupts`], on the same thread; in every other build
+//! the name stands for the plain atomic.
+
+#[cfg(not(test))]
+pub(crate) use super::AtomicU64;
+#[cfg(test)]
+pub(crate) use instrumented::{AtomicU64, with_interrupts};
+
+#[cfg(test)]
+mod instrumented {
+    use std::cell::RefCell;
+
+    #[cfg(loom)]
+    use loom::thread_local;
+
+    use crate::sync::{self, Ordering};
+
+    type Handler = Box<dyn FnMut()>;
+
+    thread_local! {
+        #[allow(clippy::missing_const_for_thread_local)] // loom's macro has no const form
+        static HANDLER: RefCell<Option<Handler>> = RefCell::new(None);
+    }
+
+    /// Runs `body`; before each operation on an [`AtomicU64`] in it, `handler` runs. As with a masked signal, the
+    /// handler is not interrupted by itself; to nest deeper it calls this function again.
+    pub(crate) fn with_interrupts<R>(handler: impl FnMut() + 'static, body: impl FnOnce() -> R) -> R {
+        let outer = HANDLER.with(|cell| cell.borrow_mut().replace(Box::new(handler)));
+        let result = body();
+        HANDLER.with(|cell| *cell.borrow_mut() = outer);
+        result
+    }
+
+    fn interrupt() {
+        let handler = HANDLER.with(|cell| cell.borrow_mut().take());
+        if let Some(mut handler) = handler {
+            handler();
+            HANDLER.with(|cell| *cell.borrow_mut() = Some(handler));
+        }
+    }
+
+    /// An atomic that may be interrupted before each operation.
+    #[derive(Debug)]
+    #[repr(transparent)]
+    pub(crate) struct AtomicU64(sync::AtomicU64);
+
+    impl AtomicU64 {
+        pub(crate) fn new(value: u64) -> Self {
+            Self(sync::AtomicU64::new(value))
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> u64 {
+            interrupt();
+            self.0.load(order)
+        }
+
+        pub(crate) fn store(&self, value: u64, order: Ordering) {
+            interrupt();
+            self.0.store(value, order);
+        }
+
+        pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
+            interrupt();
+            self.0.swap(value, order)
+        }
+
+        pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+            interrupt();
+            self.0.fetch_add(value, order)
+        }
+
+        pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
+            interrupt();
+            self.0.fetch_max(value, order)
+        }
+
+        pub(crate) fn compare_exchange(
+            &self,
+            current: u64,
+            new: u64,
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<u64, u64> {
+            interrupt();
+            self.0.compare_exchange(current, new, success, failure)
+        }
+    }
+}
