@@ -17,11 +17,13 @@
 pub mod collector;
 pub mod config;
 pub mod context;
+pub mod diag;
 pub mod encode;
 pub mod error;
 pub mod export;
 pub mod modules;
 pub mod profile;
 pub mod resource;
+pub mod stats;
 pub mod symbolize;
 pub mod unwind;
