@@ -1,1 +1,118 @@
-//! (to be written)
+//! From a finished profile to where it is wanted.
+//!
+//! ```text
+//!                                    ┌─ queue ─ worker ─ retry ─ OtlpHttpExporter ──► a collector
+//!  collector ─ BatchProfileProcessor ┼─ queue ─ worker ─ retry ─ FileExporter ──────► a directory
+//!             (never blocks)         └─ queue ─ worker ─ retry ─ your exporter
+//! ```
+//!
+//! Each exporter has a bounded queue and a thread of its own, so that a slow or dead destination delays neither the
+//! others nor the collector: it only loses its own oldest profiles, and every loss is counted with its reason in
+//! [`Stats`](crate::stats::Stats). Profiles are shared between the queues, not copied. An exporter makes *one*
+//! attempt at a time; when to try again is decided in one place, [`RetryPolicy`].
+
+mod batch;
+mod endpoint;
+mod error;
+mod file;
+#[cfg(feature = "otlp-http")]
+mod otlp_http;
+#[cfg(feature = "otlp-http")]
+mod otlp_response;
+mod otlp_settings;
+mod queue;
+mod retry;
+#[cfg(feature = "otlp-http")]
+mod retry_after;
+mod worker;
+
+pub use batch::{
+    BatchProfileProcessor, BatchProfileProcessorBuilder, DEFAULT_BATCH_SIZE, DEFAULT_BATCH_TIMEOUT,
+    DEFAULT_MAX_QUEUE_SIZE, DEFAULT_SHUTDOWN_TIMEOUT,
+};
+pub use error::{ExportError, ExportErrorKind, ExportReceipt};
+pub use file::{DEFAULT_DIRECTORY, FileExporter, FileExporterBuilder, FileFormat, FileMode};
+#[cfg(feature = "otlp-http")]
+pub use otlp_http::{OtlpHttpExporter, OtlpHttpExporterBuilder};
+pub use otlp_settings::{
+    Compression, DEFAULT_OTLP_HTTP_ENDPOINT, DEFAULT_OTLP_TIMEOUT, OtlpSettings, PROFILES_PATH,
+};
+pub use retry::RetryPolicy;
+
+use crate::error::Result;
+use crate::profile::{Profile, ProfileBatch};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Takes finished profiles from the collector.
+pub trait ProfileProcessor: Send + Sync {
+    /// Takes one profile. Must not block: it is called on the collector's thread.
+    fn on_profile(&self, profile: Arc<Profile>);
+
+    /// Delivers everything taken so far, and waits for it until `timeout` is over.
+    ///
+    /// # Errors
+    /// [`Deadline`](crate::error::ErrorKind::Deadline) if it did not finish in time (it goes on in the background),
+    /// [`Export`](crate::error::ErrorKind::Export) if profiles were lost, and
+    /// [`Stopped`](crate::error::ErrorKind::Stopped) after [`shutdown`](Self::shutdown).
+    fn force_flush(&self, timeout: Duration) -> Result<()>;
+
+    /// Delivers what is left and stops, in `timeout` at most; later profiles are dropped. Again is a no-op.
+    ///
+    /// # Errors
+    /// As [`force_flush`](Self::force_flush), except that what is not delivered in time is dropped.
+    fn shutdown(&self, timeout: Duration) -> Result<()>;
+}
+
+/// Delivers batches of profiles to one destination.
+///
+/// Called by one thread at a time. A panic is caught and counted, and costs the batch.
+pub trait ProfileExporter: Send {
+    /// What this is and where it sends to, such as `otlp http://localhost:4318/v1development/profiles`: used in
+    /// messages and statistics, and to notice that the environment names a destination that the program has added
+    /// already. Must not hold secrets.
+    fn name(&self) -> &str;
+
+    /// Makes one attempt to deliver `batch`, which is never empty, and returns by `deadline`.
+    ///
+    /// # Errors
+    /// What went wrong, and whether it is worth trying again.
+    fn export(&mut self, batch: &ProfileBatch, deadline: Instant) -> Result<ExportReceipt, ExportError>;
+
+    /// Something that ends a running [`export`](Self::export) from another thread. It is used when a shutdown has
+    /// reached its deadline; an exporter without one is left behind on its thread until it returns.
+    fn interrupter(&self) -> Option<Interrupter> {
+        None
+    }
+
+    /// Called once, after the last export.
+    fn shutdown(&mut self) {}
+}
+
+/// Ends a running export from another thread; see [`ProfileExporter::interrupter`].
+pub struct Interrupter(Box<dyn FnOnce() + Send>);
+
+impl Interrupter {
+    /// `interrupt` must return at once.
+    #[must_use]
+    pub fn new(interrupt: impl FnOnce() + Send + 'static) -> Self {
+        Self(Box::new(interrupt))
+    }
+
+    fn interrupt(self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Interrupter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Interrupter")
+    }
+}
+
+/// The instant `timeout` from now; a timeout too long to add up means a year.
+fn deadline_after(timeout: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    Instant::now() + timeout.min(YEAR)
+}

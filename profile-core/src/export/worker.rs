@@ -1,0 +1,147 @@
+//! The thread of one exporter: takes batches, delivers each with retries, and settles what became of it.
+
+use super::error::{ExportError, ExportErrorKind, ExportReceipt};
+use super::queue::{BatchClock, Queue, Settled};
+use super::retry::{Outcome, RetryPolicy, retry};
+use super::{ProfileExporter, deadline_after};
+use crate::diag;
+use crate::profile::{Profile, ProfileBatch};
+use crate::resource::Resource;
+use crate::stats::{DropReason, ExporterStats};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(super) struct Worker {
+    pub(super) exporter: Box<dyn ProfileExporter>,
+    pub(super) name: String,
+    pub(super) queue: Arc<Queue>,
+    pub(super) stats: Arc<ExporterStats>,
+    pub(super) resource: Arc<Resource>,
+    pub(super) retry: RetryPolicy,
+    /// The profiles dropped from a full queue that have been told of.
+    pub(super) queue_full_seen: u64,
+}
+
+impl Worker {
+    /// Runs until the queue is shut down.
+    pub(super) fn run(self) {
+        let queue = Arc::clone(&self.queue);
+        // Declared before the worker and so dropped after it: a caller that joins this thread because the queue says
+        // that it has ended must not wait for the exporter's own drop.
+        let _finish = Finish(&queue);
+        let mut worker = self;
+        while let Some(profiles) = queue.take_batch() {
+            worker.warn_of_full_queue();
+            worker.deliver(profiles);
+        }
+        if catch_unwind(AssertUnwindSafe(|| worker.exporter.shutdown())).is_err() {
+            worker.warn("shutdown", format_args!("panicked while shutting down"));
+        }
+    }
+
+    /// Delivers the profiles, in halves where they are too large for one request.
+    fn deliver(&mut self, profiles: Vec<Arc<Profile>>) {
+        let mut parts = vec![profiles];
+        while let Some(part) = parts.pop() {
+            let count = part.len();
+            let batch = ProfileBatch::new(Arc::clone(&self.resource), part);
+            let settled = match self.attempts(&batch) {
+                Outcome::Failed(error) if error.kind() == ExportErrorKind::TooLarge && count > 1 => {
+                    let (first, second) = batch.profiles().split_at(count / 2);
+                    parts.extend([second.to_vec(), first.to_vec()]);
+                    continue;
+                }
+                outcome => self.settle(count, outcome),
+            };
+            self.queue.settle(count, settled);
+        }
+    }
+
+    /// All attempts at one batch. A delivery without a receipt is one that panicked.
+    fn attempts(&mut self, batch: &ProfileBatch) -> Outcome<Option<ExportReceipt>> {
+        let queue = Arc::clone(&self.queue);
+        let policy = self.retry.clone();
+        let clock = BatchClock::new(&queue, deadline_after(policy.max_elapsed()));
+        let mut first = true;
+        retry(&policy, &clock, |deadline| {
+            if !std::mem::take(&mut first) {
+                self.stats.retries.add(1);
+            }
+            self.attempt(batch, deadline)
+        })
+    }
+
+    fn attempt(
+        &mut self,
+        batch: &ProfileBatch,
+        deadline: Instant,
+    ) -> Result<Option<ExportReceipt>, ExportError> {
+        let Ok(result) = catch_unwind(AssertUnwindSafe(|| self.exporter.export(batch, deadline))) else {
+            return Ok(None);
+        };
+        if let Err(error) = &result
+            && matches!(error.kind(), ExportErrorKind::Retryable { .. })
+        {
+            self.warn("attempt", format_args!("{error}; will be tried again"));
+        }
+        result.map(Some)
+    }
+
+    /// What the attempts came to, told to the developer as well.
+    fn settle(&self, count: usize, outcome: Outcome<Option<ExportReceipt>>) -> Settled {
+        let (reason, error) = match outcome {
+            Outcome::Delivered(Some(receipt)) => return self.delivered(&receipt),
+            Outcome::Delivered(None) => (DropReason::Panicked, "the exporter panicked".to_owned()),
+            Outcome::Failed(error) => (DropReason::Rejected, error.to_string()),
+            Outcome::Expired(error) if self.queue.is_stopping() => (DropReason::Shutdown, error.to_string()),
+            Outcome::Expired(error) => (DropReason::Expired, error.to_string()),
+        };
+        self.warn("dropped", format_args!("{} dropped: {error}", profiles(count as u64)));
+        Settled::Dropped { reason, error }
+    }
+
+    fn delivered(&self, receipt: &ExportReceipt) -> Settled {
+        let rejected = usize::try_from(receipt.rejected_profiles()).unwrap_or(usize::MAX);
+        let message = receipt.message().map(str::to_owned);
+        match (rejected, &message) {
+            (0, None) => {}
+            (0, Some(message)) => self.warn("message", format_args!("the destination says: {message}")),
+            (_, message) => {
+                let why = message.as_deref().unwrap_or("no reason given");
+                self.warn(
+                    "rejected",
+                    format_args!("{} refused: {why}", profiles(receipt.rejected_profiles())),
+                );
+            }
+        }
+        Settled::Delivered { rejected, bytes: receipt.bytes_sent(), message }
+    }
+
+    /// Said here and not where it happens: the collector's thread must not wait for the developer's terminal.
+    fn warn_of_full_queue(&mut self) {
+        let dropped = self.stats.dropped().queue_full;
+        let new = dropped.saturating_sub(std::mem::replace(&mut self.queue_full_seen, dropped));
+        if new > 0 {
+            self.warn("full", format_args!("{} dropped: the queue was full", profiles(new)));
+        }
+    }
+
+    fn warn(&self, what: &str, message: std::fmt::Arguments<'_>) {
+        diag::warn(&format!("{what} {}", self.name), format_args!("{}: {message}", self.name));
+    }
+}
+
+/// "1 profile", "2 profiles".
+pub(super) fn profiles(count: u64) -> String {
+    format!("{count} profile{}", if count == 1 { "" } else { "s" })
+}
+
+/// Says that the worker has ended, whichever way it did.
+struct Finish<'a>(&'a Queue);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
