@@ -32,7 +32,7 @@ fn main() -> Result<(), Failure> {
 
     let profiler = Profiler::builder()
         .with_service_name(SERVICE)
-        .with_exporter(FileExporter::builder(DIRECTORY).build()?)
+        .with_exporter(FileExporter::builder().with_directory(DIRECTORY).build()?)
         .build()?; // OTEL_* variables fill in the rest
     let traces = traces::Traces::from_env(SERVICE)?;
 
