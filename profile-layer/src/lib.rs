@@ -1,1 +1,7 @@
 //! placeholder
+
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+
+pub use profile_macros::profiled;

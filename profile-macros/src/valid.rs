@@ -1,0 +1,153 @@
+//! Every reason to refuse, in words that say what to do instead, at the token that is wrong.
+
+use proc_macro2::Span;
+use syn::spanned::Spanned;
+use syn::{Attribute, Error, FnArg, Meta, Pat, Result, ReturnType, Type};
+
+use crate::args::{Args, Field, On, Value};
+use crate::item::{Body, Function, Other};
+
+/// Whether a span can be put into this function at all.
+pub(crate) fn check_fit(function: &Function) -> Result<()> {
+    let refuse = |place: Span, reason| Err(Error::new(place, reason));
+    if let Some(constness) = &function.sig.constness {
+        return refuse(
+            constness.span(),
+            "`#[profiled]` cannot be on a `const fn`: it may run at compile time, where there are no spans; \
+             remove `const`, or profile the function that calls it",
+        );
+    }
+    if let Some(naked) = function.attrs.iter().find(|attr| is_naked(attr)) {
+        return refuse(
+            naked.span(),
+            "`#[profiled]` cannot be on a naked function: its body holds assembly only",
+        );
+    }
+    if let Body::Missing(semicolon) = &function.body {
+        return refuse(
+            semicolon.span(),
+            "this function has no body to profile; put `#[profiled]` on its implementation",
+        );
+    }
+    Ok(())
+}
+
+/// Arguments that make sense on one function only.
+pub(crate) fn check_block(args: &Args) -> Result<()> {
+    args.written().try_for_each(|(key, place)| match key.on {
+        On::All => Ok(()),
+        On::Function(reason) => {
+            Err(Error::new(place, format!("`{}` is for one function: {reason}", key.word)))
+        }
+    })
+}
+
+/// `#[unsafe(naked)]`, or `#[naked]` as it once was.
+fn is_naked(attr: &Attribute) -> bool {
+    match &attr.meta {
+        Meta::Path(path) => path.is_ident("naked"),
+        Meta::List(list) => list.path.is_ident("unsafe") && list.tokens.to_string() == "naked",
+        Meta::NameValue(_) => false,
+    }
+}
+
+/// `err` and `ret` look at what a function returns: it must return, and in a sync function that takes a closure.
+pub(crate) fn check_reports(args: &Args, function: &Function) -> Result<()> {
+    for word in args.written().map(|(key, _)| key.word).filter(|word| ["err", "ret"].contains(word)) {
+        let refuse = |reason: String| Err(Error::new(args.place(word), reason));
+        let tracked = function.attrs.iter().any(|attr| attr.path().is_ident("track_caller"));
+        if tracked && matches!(function.body, Body::Sync(_)) {
+            return refuse(format!(
+                "`{word}` cannot go with `#[track_caller]`: it runs the body in a closure, \
+                 which would become the caller that the body sees"
+            ));
+        }
+        let returned = match (&function.body, &function.sig.output) {
+            (Body::Future(future), _) => future.output.as_ref(),
+            (_, ReturnType::Type(_, ty)) => Some(&**ty),
+            (_, ReturnType::Default) if word == "err" => {
+                return refuse(
+                    "`err` reports the error of a `Result`, and this function returns nothing".to_owned(),
+                );
+            }
+            (_, ReturnType::Default) => None,
+        };
+        if matches!(returned, Some(Type::Never(_))) {
+            return refuse(format!("`{word}` reports what a function returns, and this one never does"));
+        }
+    }
+    Ok(())
+}
+
+/// A field without a value must be an argument: else a slip in its name would record nothing, or some global.
+pub(crate) fn check_fields(fields: &[Field], function: &Function) -> Result<()> {
+    for field in fields {
+        let Value::Argument(place) = &field.value else { continue };
+        let Some(first) = place.first() else { continue };
+        if !function.sig.inputs.iter().any(|input| binds(input, first)) {
+            return Err(Error::new(
+                first.span(),
+                format!(
+                    "`{first}` is not an argument of `{}`: write `{first} = value`, \
+                     or `{first} = Empty` to record it later",
+                    function.sig.ident
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn binds(input: &FnArg, name: &syn::Ident) -> bool {
+    match input {
+        FnArg::Receiver(_) => name == "self",
+        FnArg::Typed(argument) => pattern_binds(&argument.pat, name),
+    }
+}
+
+fn pattern_binds(pat: &Pat, name: &syn::Ident) -> bool {
+    let binds = |pat: &Pat| pattern_binds(pat, name);
+    match pat {
+        Pat::Ident(pat) => pat.ident == *name || pat.subpat.as_ref().is_some_and(|(_, pat)| binds(pat)),
+        Pat::Reference(pat) => binds(&pat.pat),
+        Pat::Paren(pat) => binds(&pat.pat),
+        Pat::Tuple(pat) => pat.elems.iter().any(binds),
+        Pat::TupleStruct(pat) => pat.elems.iter().any(binds),
+        Pat::Slice(pat) => pat.elems.iter().any(binds),
+        Pat::Struct(pat) => pat.fields.iter().any(|field| binds(&field.pat)),
+        // An or-pattern binds the same names in each case.
+        Pat::Or(pat) => pat.cases.first().is_some_and(binds),
+        // A macro may bind anything: the compiler will know.
+        Pat::Macro(_) | Pat::Verbatim(_) => true,
+        _ => false,
+    }
+}
+
+/// For everything that is no function and has none.
+pub(crate) fn no_code(other: &Other) -> Error {
+    let advice = match other.keyword.as_str() {
+        "struct" | "enum" | "union" => "put it on its `impl` block to profile all methods",
+        "mod" => {
+            "a macro does not see another file's contents; put it on the `impl` blocks and functions there"
+        }
+        "extern" | "unsafe extern" => {
+            "foreign functions have no body here; put it on a function that calls them"
+        }
+        _ => "it has no code that runs in a span",
+    };
+    let what = if other.keyword.is_empty() { "this".to_owned() } else { format!("a `{}`", other.keyword) };
+    Error::new(
+        other.span,
+        format!(
+            "`#[profiled]` is for functions, `impl` and `trait` blocks and inline modules, not for {what}: {advice}"
+        ),
+    )
+}
+
+/// For a member whose attribute depends on a `cfg`.
+pub(crate) fn conditional(attr: &Attribute) -> Error {
+    Error::new(
+        attr.span(),
+        "the `#[profiled]` around this does not see what `cfg_attr` will leave: write it without a condition",
+    )
+}
