@@ -3,15 +3,19 @@
 //!
 //! A module that wants to be modelled takes its atomics, `Arc` and threads from here instead of `std`. What loom has
 //! no notion of is a no-op there: [`compiler_fence`] orders a thread against its own signal handlers, and loom knows
-//! no handlers. Handlers are the business of [`interruptible`], which works with and without loom.
+//! no handlers. Handlers are the business of [`interruptible`], which works with and without loom. [`Word`] is for the
+//! data that such a module passes between threads.
 
 // A vocabulary: not every build uses every word.
 #![allow(unused_imports)]
 
 pub(crate) mod interruptible;
+mod word;
 
 #[cfg(loom)]
 pub(crate) use self::modelled::*;
+pub(crate) use self::word::Word;
+
 #[cfg(not(loom))]
 pub(crate) use self::standard::*;
 

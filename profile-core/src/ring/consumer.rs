@@ -98,7 +98,7 @@ impl<'a, const WORDS: usize> Consumer<'a, WORDS> {
     /// The record at `tail`, if there can be one before `head`.
     fn record_at(&self, tail: u64, head: u64) -> Option<Record<'a, WORDS>> {
         let available = head.checked_sub(tail).filter(|&words| words <= WORDS as u64)?;
-        let header = Header::from_word(self.ring.word(tail).load(Ordering::Relaxed));
+        let header = Header::from_word(self.ring.word(tail).load());
         header.fits(available).then_some(Record { ring: self.ring, start: tail, header })
     }
 
@@ -136,7 +136,7 @@ impl<'a, const WORDS: usize> Record<'a, WORDS> {
     /// The payload word at `index`, if there is one.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<u64> {
-        (index < self.len()).then(|| self.ring.word(self.start + 1 + index as u64).load(Ordering::Relaxed))
+        (index < self.len()).then(|| self.ring.word(self.start + 1 + index as u64).load())
     }
 
     /// The payload.
@@ -155,8 +155,7 @@ impl<const WORDS: usize> Iterator for Words<'_, WORDS> {
         if self.next == self.end {
             return None;
         }
-        // Relaxed: ordered by the acquire of `head` in `drain`.
-        let word = self.ring.word(self.next).load(Ordering::Relaxed);
+        let word = self.ring.word(self.next).load();
         self.next += 1;
         Some(word)
     }

@@ -43,7 +43,7 @@ use std::fmt;
 
 use self::header::Header;
 use crate::sync::interruptible::AtomicU64;
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{AtomicBool, Ordering, Word};
 
 pub use self::consumer::{Consumer, Drained, Record, Words};
 pub use self::producer::Reservation;
@@ -62,7 +62,7 @@ pub struct Ring<const WORDS: usize = DEFAULT_WORDS> {
     /// Added to by the producing thread, taken by the consumer.
     dropped: [DropCounter; DROP_KINDS],
     /// Written by the producing thread between `tail` and `reserved`, read by the consumer below `head`.
-    words: [AtomicU64; WORDS],
+    words: [Word; WORDS],
 }
 
 /// Written by the producing thread only. A cache line of its own, as the consumer seldom looks.
@@ -122,7 +122,7 @@ impl<const WORDS: usize> Ring<WORDS> {
                 records: AtomicU64::new(0),
                 weight: AtomicU64::new(0),
             }),
-            words: std::array::from_fn(|_| AtomicU64::new(0)),
+            words: std::array::from_fn(|_| Word::new(0)),
         }
     }
 
@@ -148,7 +148,7 @@ impl<const WORDS: usize> Ring<WORDS> {
     }
 
     /// The word at a position. The mask keeps the index inside, so this cannot panic and has no check.
-    fn word(&self, position: u64) -> &AtomicU64 {
+    fn word(&self, position: u64) -> &Word {
         &self.words[position as usize & Self::MASK]
     }
 }

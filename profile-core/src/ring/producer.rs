@@ -147,8 +147,7 @@ impl<const WORDS: usize> Ring<WORDS> {
 
     #[inline]
     fn set_header(&self, position: u64, header: Header) {
-        // Relaxed, as all stores to words: line 9 releases them.
-        self.word(position).store(header.to_word(), Ordering::Relaxed);
+        self.word(position).store(header.to_word());
     }
 }
 
@@ -158,7 +157,7 @@ impl<const WORDS: usize> Reservation<'_, WORDS> {
     pub fn push(&mut self, word: u64) -> bool {
         let has_room = self.used < self.room;
         if has_room {
-            self.ring.word(self.start.wrapping_add(self.used)).store(word, Ordering::Relaxed);
+            self.ring.word(self.start.wrapping_add(self.used)).store(word);
             self.used += 1;
         }
         has_room
@@ -170,7 +169,7 @@ impl<const WORDS: usize> Reservation<'_, WORDS> {
     pub fn set(&mut self, index: usize, word: u64) -> bool {
         let exists = index < self.len();
         if exists {
-            self.ring.word(self.start.wrapping_add(1 + index as u64)).store(word, Ordering::Relaxed);
+            self.ring.word(self.start.wrapping_add(1 + index as u64)).store(word);
         }
         exists
     }

@@ -9,7 +9,7 @@
 #[cfg(not(test))]
 pub(crate) use super::AtomicU64;
 #[cfg(test)]
-pub(crate) use instrumented::{AtomicU64, with_interrupts};
+pub(crate) use instrumented::{AtomicU64, interrupt, with_interrupts};
 
 #[cfg(test)]
 mod instrumented {
@@ -36,7 +36,8 @@ mod instrumented {
         result
     }
 
-    fn interrupt() {
+    /// Runs the handler, if one is installed.
+    pub(crate) fn interrupt() {
         let handler = HANDLER.with(|cell| cell.borrow_mut().take());
         if let Some(mut handler) = handler {
             handler();

@@ -150,7 +150,7 @@ fn lengths_that_make_no_sense_are_given_up_and_reported() {
         for tag in 0..4 {
             assert!(produce(&ring, tag, 2, 2));
         }
-        ring.word(3).store(header.to_word(), Ordering::Relaxed); // the second of four records
+        ring.word(3).store(header.to_word()); // the second of four records
         let mut seen = Vec::new();
         let drained = ring.consumer().unwrap().drain(|record| seen.push(record.tag()));
         assert_eq!((seen, drained), (vec![0], Drained { records: 1, corrupt_words: 9 }), "{header:?}");

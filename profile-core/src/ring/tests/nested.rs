@@ -143,7 +143,6 @@ fn a_producer_interrupted_at_any_step_by_any_other() {
 #[test]
 fn a_nested_producer_that_never_ends_harms_only_itself() {
     for outer in [Act::Exact, Act::Shrunk, Act::GivenUp] {
-        let mut harmless = 0;
         for step in 0..20 {
             let trace = Trace::new();
             let inner = trace.clone();
@@ -155,9 +154,7 @@ fn a_nested_producer_that_never_ends_harms_only_itself() {
             });
             with_interrupts(handler, || trace.act(outer, 1));
             trace.check(&format!("{outer:?} with a leak at {step}"));
-            harmless += 1;
         }
-        assert_eq!(harmless, 20);
     }
 }
 
