@@ -3,6 +3,10 @@
 //! A module is an *instance*: a library that is closed and opened again is a new module with a new [`ModuleId`],
 //! even at the very same address. Everything that is cached by address is cached by (module instance, offset).
 
+mod instances;
+
+pub(crate) use instances::{LoadedObject, list};
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -55,6 +59,18 @@ pub struct ModuleList {
     pub generation: u32,
     /// The modules, sorted by the start of their text; texts do not overlap.
     pub modules: Vec<Arc<Module>>,
+    /// What the loader had counted when the list was made.
+    pub counts: LoaderCounts,
+}
+
+/// How many objects the dynamic loader has loaded and unloaded since the process began. As long as both stand still, so
+/// does the list of modules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoaderCounts {
+    /// Objects loaded (`dlpi_adds`).
+    pub loaded: u64,
+    /// Objects unloaded (`dlpi_subs`).
+    pub unloaded: u64,
 }
 
 impl ModuleList {
