@@ -1,0 +1,265 @@
+//! Copying what one profile refers to into the tables of another: for several profiles in one request, for several
+//! profiles as one, and for parts of a profile.
+//!
+//! An [`Import`] follows the references of the rows that are asked for, and only these, so the tables that it fills
+//! hold nothing that is not referred to. It remembers what it has copied: each row is copied once.
+
+use super::dictionary::{
+    Attribute, AttributeIndex, Dictionary, Function, FunctionIndex, Line, LinkIndex, Location, LocationIndex,
+    Mapping, MappingIndex, StackIndex, StringIndex, ValueType,
+};
+use super::sample::{ContextRow, Labels, Profile, Sample};
+use super::table::Index;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How the rows of a profile's tables are numbered where they are written.
+pub(crate) trait Numbering {
+    fn value_type(&mut self, value_type: ValueType) -> ValueType;
+    fn stack(&mut self, stack: StackIndex) -> StackIndex;
+    fn link(&mut self, link: LinkIndex) -> LinkIndex;
+    fn attribute(&mut self, attribute: AttributeIndex) -> AttributeIndex;
+}
+
+/// The numbering of a profile whose own tables are written.
+pub(crate) struct Own;
+
+/// The numbering of a profile whose rows are copied into `into`.
+pub(crate) struct Import<'a> {
+    from: &'a Dictionary,
+    into: &'a mut Dictionary,
+    strings: Copied<StringIndex>,
+    functions: Copied<FunctionIndex>,
+    mappings: Copied<MappingIndex>,
+    locations: Copied<LocationIndex>,
+    stacks: Copied<StackIndex>,
+    links: Copied<LinkIndex>,
+    attributes: Copied<AttributeIndex>,
+}
+
+/// For each row of one table its number in the other, as far as it was copied.
+struct Copied<I>(Vec<Option<I>>);
+
+impl Profile {
+    /// Several profiles as one that has all their samples, those of equal stack and context added up; `None` if
+    /// there is none.
+    ///
+    /// It starts when the earliest starts, and lasts as long as all of them together: that is the time in which
+    /// samples were taken, whether or not there was time between the windows, so that CPU time over duration is the
+    /// use of the CPU. If the profiles have different periods, the shortest is taken, weights are converted to it,
+    /// and the total of each profile stays right to within one period.
+    #[must_use]
+    pub fn merge(profiles: &[&Self]) -> Option<Self> {
+        let start = profiles.iter().map(|profile| profile.start_unix_nanos).min()?;
+        let duration =
+            profiles.iter().fold(Duration::ZERO, |sum, profile| sum.saturating_add(profile.duration));
+        let period = profiles.iter().map(|profile| profile.period_nanos).min()?;
+        let mut merged = Self::empty(start, duration, period);
+        for profile in profiles {
+            merged.take(profile, &profile.samples);
+        }
+        merged.arrange();
+        Some(merged)
+    }
+
+    /// The profile in two halves of about as many exported samples each, with the same times and notes; `None` if
+    /// there is only one exported sample.
+    pub(super) fn halve(&self) -> Option<[Self; 2]> {
+        let middle = self.samples.len() / 2;
+        // What is exported as one sample stays in one half.
+        let ends = self.runs().scan(0, |end, (_, run)| {
+            *end += run.len();
+            Some(*end)
+        });
+        let cut = ends.take_while(|end| *end < self.samples.len()).min_by_key(|end| end.abs_diff(middle))?;
+        let (head, tail) = self.samples.split_at_checked(cut)?;
+        Some([head, tail].map(|part| {
+            let mut half = Self::empty(self.start_unix_nanos, self.duration, self.period_nanos);
+            half.take(self, part);
+            half.arrange();
+            half
+        }))
+    }
+
+    /// Adds `samples` of `from`, and its notes.
+    fn take(&mut self, from: &Self, samples: &[Sample]) {
+        from.notes_shared().iter().for_each(|note| self.add_note(&**note));
+        let mut rescale = Rescale { from: from.period_nanos, into: self.period_nanos, rest: 0 };
+        let mut import = Import::new(&from.dictionary, &mut self.dictionary);
+        let mut contexts = Copied::of(from.contexts.len());
+        for sample in samples {
+            let stack = import.stack(sample.stack);
+            let context = contexts.get_or(sample.context, || {
+                let row = from.contexts.get(sample.context);
+                let labels = from.labels.get(row.labels);
+                let link = import.link(labels.link);
+                let attributes = labels.attributes.iter().map(|index| import.attribute(*index)).collect();
+                let labels = self.labels.intern(Labels { link, attributes });
+                self.contexts.intern(ContextRow { context: row.context, labels })
+            });
+            self.samples.push(Sample { stack, context, weight: rescale.weight(sample.weight) });
+        }
+        for loss in &from.loss_stacks {
+            if let Some(stack) = import.stacks.known(*loss).filter(|stack| !self.loss_stacks.contains(stack))
+            {
+                self.loss_stacks.push(stack);
+            }
+        }
+    }
+}
+
+/// Converts weights from one period to another. What rounding leaves goes to the next weight.
+struct Rescale {
+    from: u64,
+    into: u64,
+    rest: u128,
+}
+
+impl Rescale {
+    fn weight(&mut self, weight: u64) -> u64 {
+        if self.from == self.into {
+            return weight;
+        }
+        let nanos = u128::from(weight) * u128::from(self.from) + self.rest;
+        let into = u128::from(self.into.max(1));
+        self.rest = nanos % into;
+        u64::try_from(nanos / into).unwrap_or(u64::MAX)
+    }
+}
+
+impl Numbering for Own {
+    fn value_type(&mut self, value_type: ValueType) -> ValueType {
+        value_type
+    }
+
+    fn stack(&mut self, stack: StackIndex) -> StackIndex {
+        stack
+    }
+
+    fn link(&mut self, link: LinkIndex) -> LinkIndex {
+        link
+    }
+
+    fn attribute(&mut self, attribute: AttributeIndex) -> AttributeIndex {
+        attribute
+    }
+}
+
+impl<'a> Import<'a> {
+    /// Copies from `from` into `into`.
+    pub(crate) fn new(from: &'a Dictionary, into: &'a mut Dictionary) -> Self {
+        Self {
+            strings: Copied::of(from.strings.len()),
+            functions: Copied::of(from.functions.len()),
+            mappings: Copied::of(from.mappings.len()),
+            locations: Copied::of(from.locations.len()),
+            stacks: Copied::of(from.stacks.len()),
+            links: Copied::of(from.links.len()),
+            attributes: Copied::of(from.attributes.len()),
+            from,
+            into,
+        }
+    }
+
+    fn string(&mut self, index: StringIndex) -> StringIndex {
+        let Self { from, into, strings, .. } = self;
+        strings.get_or(index, || into.strings.intern(Arc::clone(from.strings.get(index))))
+    }
+
+    fn function(&mut self, index: FunctionIndex) -> FunctionIndex {
+        if let Some(known) = self.functions.known(index) {
+            return known;
+        }
+        let row = self.from.functions.get(index);
+        let copy = Function {
+            name: self.string(row.name),
+            system_name: self.string(row.system_name),
+            file: self.string(row.file),
+            start_line: row.start_line,
+        };
+        self.functions.set(index, self.into.functions.intern(copy))
+    }
+
+    fn mapping(&mut self, index: MappingIndex) -> MappingIndex {
+        if let Some(known) = self.mappings.known(index) {
+            return known;
+        }
+        let row = self.from.mappings.get(index);
+        let file = self.string(row.file);
+        let attributes = row.attributes.iter().map(|index| self.attribute(*index)).collect();
+        let copy = Mapping { file, attributes, ..*row };
+        self.mappings.set(index, self.into.mappings.intern(copy))
+    }
+
+    fn location(&mut self, index: LocationIndex) -> LocationIndex {
+        if let Some(known) = self.locations.known(index) {
+            return known;
+        }
+        let row = self.from.locations.get(index);
+        let copy = Location {
+            mapping: self.mapping(row.mapping),
+            address: row.address,
+            lines: row
+                .lines
+                .iter()
+                .map(|line| Line { function: self.function(line.function), ..*line })
+                .collect(),
+            frame_type: self.attribute(row.frame_type),
+        };
+        self.locations.set(index, self.into.locations.intern(copy))
+    }
+}
+
+impl Numbering for Import<'_> {
+    fn value_type(&mut self, value_type: ValueType) -> ValueType {
+        ValueType { kind: self.string(value_type.kind), unit: self.string(value_type.unit) }
+    }
+
+    fn stack(&mut self, index: StackIndex) -> StackIndex {
+        if let Some(known) = self.stacks.known(index) {
+            return known;
+        }
+        let row = self.from.stacks.get(index);
+        let copy = row.iter().map(|location| self.location(*location)).collect();
+        self.stacks.set(index, self.into.stacks.intern(copy))
+    }
+
+    fn link(&mut self, index: LinkIndex) -> LinkIndex {
+        let Self { from, into, links, .. } = self;
+        links.get_or(index, || into.links.intern(*from.links.get(index)))
+    }
+
+    fn attribute(&mut self, index: AttributeIndex) -> AttributeIndex {
+        if let Some(known) = self.attributes.known(index) {
+            return known;
+        }
+        let row = self.from.attributes.get(index);
+        let copy = Attribute { key: self.string(row.key), value: row.value.clone() };
+        self.attributes.set(index, self.into.attributes.intern(copy))
+    }
+}
+
+impl<I: Index + Hash> Copied<I> {
+    fn of(rows: usize) -> Self {
+        Self(vec![None; rows])
+    }
+
+    fn known(&self, index: I) -> Option<I> {
+        self.0.get(index.row() as usize).copied().flatten()
+    }
+
+    fn set(&mut self, index: I, copy: I) -> I {
+        if let Some(slot) = self.0.get_mut(index.row() as usize) {
+            *slot = Some(copy);
+        }
+        copy
+    }
+
+    fn get_or(&mut self, index: I, copy: impl FnOnce() -> I) -> I {
+        match self.known(index) {
+            Some(known) => known,
+            None => self.set(index, copy()),
+        }
+    }
+}
