@@ -158,7 +158,7 @@ impl<'a> Compiler<'a, '_> {
                     break;
                 }
                 let rule = translate::rule::<A>(row, &self.section, fde);
-                self.rows.push(Row { offset: start, rule: self.rules.id_of(rule) });
+                self.rows.push(Row { offset: start, rule: self.rules.id_of::<A>(rule) });
             }
             Ok(())
         })();

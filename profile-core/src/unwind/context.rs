@@ -66,7 +66,7 @@ impl UnwindTables {
         // SAFETY: the walk reads only aligned words between the two bounds, not below the stack pointer less the red
         // zone; the caller promises that this memory is mapped.
         let read = |address| unsafe { read_word(address) };
-        let source = Source { rule_at: |address| self.rule_at(address), read };
+        let source = Source { rule_at: |address| self.rule_at(address), rules: self.rules(), read };
         walk::<Native>(registers, stack, max_frames, &source, sink)
     }
 }

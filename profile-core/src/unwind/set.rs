@@ -8,7 +8,7 @@ use super::arch::Native;
 use super::cache::RuleCache;
 use super::compile::{self, Compiled};
 use super::eh_frame::EhFrame;
-use super::rule::{Rule, RuleId, RuleTable};
+use super::rule::{RuleId, RuleTable};
 use super::table::ModuleTable;
 use crate::modules::{Module, ModuleId, ModuleList};
 use std::ops::Range;
@@ -90,10 +90,16 @@ impl UnwindTables {
         sum
     }
 
-    /// The rule of the instruction at `address`. For the signal handler.
+    /// The id of the rule of the instruction at `address`. For the signal handler.
     #[inline]
-    pub(super) fn rule_at(&self, address: u64) -> Rule {
-        self.rules.get(self.cache.get_or(address, || self.lookup(address)))
+    pub(super) fn rule_at(&self, address: u64) -> RuleId {
+        self.cache.get_or(address, || self.lookup(address))
+    }
+
+    /// What the ids mean.
+    #[inline]
+    pub(super) const fn rules(&self) -> &RuleTable {
+        &self.rules
     }
 
     fn lookup(&self, address: u64) -> RuleId {

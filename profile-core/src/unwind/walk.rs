@@ -12,7 +12,7 @@
 //! All of it runs in the signal handler: no allocation, no lock, no system call, no panic, loops bounded as above.
 
 use super::arch::{Architecture, Registers};
-use super::rule::{Cfa, Rule, Saved};
+use super::rule::{Cfa, CompactRule, Rule, RuleId, RuleTable, Saved};
 use crate::collector::StackEnd;
 
 /// The stack of a thread: addresses from `low` up to, not including, `high`. The guard page is not part of it.
@@ -35,7 +35,7 @@ pub(super) fn walk<A: Architecture>(
     start: Registers,
     stack: StackBounds,
     max_frames: usize,
-    source: &Source<impl Fn(u64) -> Rule, impl Fn(u64) -> u64>,
+    source: &Source<'_, impl Fn(u64) -> RuleId, impl Fn(u64) -> u64>,
     sink: &mut impl FnMut(u64) -> bool,
 ) -> StackEnd {
     let mut frame = Frame { registers: start, exact: true, link_register: A::LINK_REGISTER };
@@ -48,7 +48,12 @@ pub(super) fn walk<A: Architecture>(
             return StackEnd::LeftStack;
         }
         let memory = Memory { stack, floor: frame.floor::<A>(), read: &source.read };
-        frame = match frame.caller::<A>(address, &source.rule_at, &memory) {
+        let id = (source.rule_at)(address);
+        let caller = match CompactRule::from_id(id) {
+            Some(rule) => frame.caller_by_compact_rule::<A>(rule, &memory),
+            None => frame.caller_by_rule::<A>(source.rules.get(id), &source.rule_at, &memory),
+        };
+        frame = match caller {
             Ok(caller) => caller,
             Err(end) => return end,
         };
@@ -57,9 +62,11 @@ pub(super) fn walk<A: Architecture>(
 }
 
 /// Where rules and words come from.
-pub(super) struct Source<R, M> {
-    /// The rule of the instruction at an address.
+pub(super) struct Source<'a, R, M> {
+    /// The id of the rule of the instruction at an address.
     pub(super) rule_at: R,
+    /// What the ids mean.
+    pub(super) rules: &'a RuleTable,
     /// The word at an address, which lies between the bounds and is a multiple of 8.
     pub(super) read: M,
 }
@@ -81,14 +88,34 @@ impl Frame {
         self.registers.sp.saturating_sub(A::RED_ZONE)
     }
 
+    /// Most frames by far: everything that is needed is in `rule`.
     #[inline]
-    fn caller<A: Architecture>(
+    fn caller_by_compact_rule<A: Architecture>(
         self,
-        address: u64,
-        rule_at: &impl Fn(u64) -> Rule,
+        rule: CompactRule,
         memory: &Memory<impl Fn(u64) -> u64>,
     ) -> Result<Self, StackEnd> {
-        match rule_at(address) {
+        let CompactRule { from_fp, cfa, fp_slot } = rule;
+        let base = if from_fp { self.registers.fp } else { self.registers.sp };
+        let sp = base.wrapping_add(u64::from(cfa));
+        let saved = |slot: u16| memory.word(sp.wrapping_sub(u64::from(slot)));
+        let fp = if fp_slot == 0 { self.registers.fp } else { saved(fp_slot)? };
+        let slot = A::return_slot(fp_slot);
+        let pc = match slot {
+            Some(slot) => saved(slot)?,
+            None if self.link_register => self.registers.lr,
+            None => return Err(StackEnd::NoRule), // only a leaf still has its return address in a register
+        };
+        self.moved::<A>(Registers { pc, sp, fp, lr: 0 }, slot.is_none(), memory.stack)
+    }
+
+    fn caller_by_rule<A: Architecture>(
+        self,
+        rule: Rule,
+        rule_at: &impl Fn(u64) -> RuleId,
+        memory: &Memory<impl Fn(u64) -> u64>,
+    ) -> Result<Self, StackEnd> {
+        match rule {
             Rule::Frame { cfa, return_address, frame_pointer } => {
                 let cfa = self.cfa(cfa, memory)?;
                 let fp = self.saved(frame_pointer, self.registers.fp, cfa, memory)?;
@@ -146,7 +173,7 @@ impl Frame {
     /// another (lld) nor those that extend a branch's range, and small assembly functions touch no stack.
     fn caller_of_stub<A: Architecture>(
         self,
-        rule_at: &impl Fn(u64) -> Rule,
+        rule_at: &impl Fn(u64) -> RuleId,
         memory: &Memory<impl Fn(u64) -> u64>,
     ) -> Option<Self> {
         if !self.exact {
@@ -157,7 +184,7 @@ impl Frame {
             if self.link_register { (lr, sp) } else { (memory.word(sp).ok()?, sp.wrapping_add(8)) };
         let caller =
             self.moved::<A>(Registers { pc, sp, ..self.registers }, self.link_register, memory.stack).ok()?;
-        (rule_at(caller.registers.pc.wrapping_sub(1)) != Rule::NoCfi).then_some(caller)
+        (rule_at(caller.registers.pc.wrapping_sub(1)) != RuleId::NO_CFI).then_some(caller)
     }
 
     /// Follows the frame pointer, for code that has no call frame information (hand-written assembly, code compiled at

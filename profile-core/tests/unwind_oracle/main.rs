@@ -5,6 +5,7 @@
 //! no prologue, epilogue or stub escapes.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(unsafe_code)] // a signal handler, timers, and C libraries
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)] // a test, also outside its `#[test]` functions
 
 mod harness;
 mod workloads;

@@ -141,7 +141,8 @@ struct Noisy(u64);
 
 impl Drop for Noisy {
     fn drop(&mut self) {
-        black_box(self.0 += 1);
+        self.0 += 1;
+        black_box(self.0);
     }
 }
 
@@ -167,8 +168,10 @@ pub(crate) fn panic_once() {
 
 /// A C library built without frame pointers, loaded with `dlopen` and never closed.
 pub(crate) struct CLibrary {
-    descend: extern "C" fn(c_int, extern "C" fn(i64) -> i64, i64) -> i64,
+    descend: Descend,
 }
+
+type Descend = extern "C" fn(c_int, extern "C" fn(i64) -> i64, i64) -> i64;
 
 impl CLibrary {
     pub(crate) fn call_back(&self) {
@@ -214,6 +217,6 @@ pub(crate) fn c_library() -> Result<CLibrary, String> {
         if symbol.is_null() {
             return Err("the library cannot be loaded".to_owned());
         }
-        Ok(CLibrary { descend: std::mem::transmute::<*mut c_void, _>(symbol) })
+        Ok(CLibrary { descend: std::mem::transmute::<*mut c_void, Descend>(symbol) })
     }
 }

@@ -20,6 +20,7 @@ impl Architecture for Aarch64 {
     const VENDOR: Vendor = Vendor::AArch64;
     const LINK_REGISTER: bool = true;
     const RED_ZONE: u64 = 0;
+    const ALIGNMENT_BITS: u32 = 2;
     const CODE_END: u64 = 1 << 48;
 
     const SIGNAL_FRAME: SignalFrame = SignalFrame {
@@ -29,7 +30,14 @@ impl Architecture for Aarch64 {
         lr: Some(FIRST_REGISTER + 30 * 8),
     };
 
+    /// The two are saved side by side, as a frame record.
+    #[inline]
+    fn return_slot(fp_slot: u16) -> Option<u16> {
+        fp_slot.checked_sub(8)
+    }
+
     /// Pointer authentication keeps its code in the bits above the 48 of a user-space address.
+    #[inline]
     fn code_address(saved: u64) -> u64 {
         saved & (Self::CODE_END - 1)
     }

@@ -58,10 +58,18 @@ pub(super) trait Architecture {
     const LINK_REGISTER: bool;
     /// How far below the stack pointer a function may keep data, in bytes.
     const RED_ZONE: u64;
+    /// How many low bits of an instruction's address are always zero.
+    const ALIGNMENT_BITS: u32;
     /// Code lies below this address.
     const CODE_END: u64;
     /// The stack of a signal trampoline.
     const SIGNAL_FRAME: SignalFrame;
+
+    /// Where prologues save the return address, in bytes below the CFA, given that they save the frame pointer
+    /// `fp_slot` bytes below it (0: not at all); `None` if it is still in its register.
+    ///
+    /// This is what [compact rules](super::rule::CompactRule) take for granted; other places need other rules.
+    fn return_slot(fp_slot: u16) -> Option<u16>;
 
     /// The address in a saved return address, without what the hardware may have mixed into it.
     fn code_address(saved: u64) -> u64;

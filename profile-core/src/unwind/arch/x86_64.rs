@@ -15,6 +15,7 @@ impl Architecture for X86_64 {
     const VENDOR: Vendor = Vendor::Default;
     const LINK_REGISTER: bool = false;
     const RED_ZONE: u64 = 128;
+    const ALIGNMENT_BITS: u32 = 0;
     const CODE_END: u64 = 1 << 47;
 
     // The kernel's `struct rt_sigframe` after the handler's `ret` has popped its first word: a `ucontext_t`, whose
@@ -22,6 +23,13 @@ impl Architecture for X86_64 {
     const SIGNAL_FRAME: SignalFrame =
         SignalFrame { pc: 40 + 16 * 8, sp: 40 + 15 * 8, fp: 40 + 10 * 8, lr: None };
 
+    /// The call has pushed it.
+    #[inline]
+    fn return_slot(_fp_slot: u16) -> Option<u16> {
+        Some(8)
+    }
+
+    #[inline]
     fn code_address(saved: u64) -> u64 {
         saved
     }
