@@ -204,3 +204,6 @@ fn push(rows: &mut Vec<Row>, row: Row) {
         rows.push(row);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,7 +112,7 @@ impl CompactRule {
     }
 
     /// The same rule, spelled out.
-    fn rule<A: Architecture>(self) -> Rule {
+    pub(super) fn rule<A: Architecture>(self) -> Rule {
         let Self { from_fp, cfa, fp_slot } = self;
         let below = |slot: u16| Saved::AtCfa(-i32::from(slot));
         Rule::Frame {

@@ -272,3 +272,6 @@ impl<M: Fn(u64) -> u64> Memory<'_, M> {
         if inside && address.is_multiple_of(8) { Ok((self.read)(address)) } else { Err(StackEnd::LeftStack) }
     }
 }
+
+#[cfg(test)]
+mod tests;
