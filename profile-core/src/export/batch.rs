@@ -99,6 +99,10 @@ impl BatchProfileProcessor {
 
 impl ProfileProcessor for BatchProfileProcessor {
     fn on_profile(&self, profile: Arc<Profile>) {
+        // No backend takes a profile without samples: a process that was idle has nothing to tell.
+        if profile.total_weight() == 0 {
+            return;
+        }
         for lane in &self.lanes {
             lane.queue.push(Arc::clone(&profile));
         }
@@ -243,6 +247,7 @@ impl BatchProfileProcessorBuilder {
     fn start(&self, exporter: Box<dyn ProfileExporter>) -> Result<Lane> {
         let name = exporter.name().to_owned();
         let interrupter = exporter.interrupter();
+        let limits = exporter.limits();
         let stats = self.stats.add_exporter(&name);
         let queue = Arc::new(Queue::new(self.limits, Arc::clone(&stats)));
         let worker = Worker {
@@ -252,6 +257,7 @@ impl BatchProfileProcessorBuilder {
             stats,
             resource: Arc::clone(&self.resource),
             retry: self.retry.clone(),
+            limits,
             queue_full_seen: 0,
         };
         let thread = thread::Builder::new()

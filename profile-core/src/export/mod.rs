@@ -47,7 +47,7 @@ use std::time::{Duration, Instant};
 
 /// Takes finished profiles from the collector.
 pub trait ProfileProcessor: Send + Sync {
-    /// Takes one profile. Must not block: it is called on the collector's thread.
+    /// Takes one profile; one without samples is ignored. Must not block: it is called on the collector's thread.
     fn on_profile(&self, profile: Arc<Profile>);
 
     /// Delivers everything taken so far, and waits for it until `timeout` is over.
@@ -80,6 +80,11 @@ pub trait ProfileExporter: Send {
     /// What went wrong, and whether it is worth trying again.
     fn export(&mut self, batch: &ProfileBatch, deadline: Instant) -> Result<ExportReceipt, ExportError>;
 
+    /// How large a batch the destination takes; larger ones come in parts. No limit by default.
+    fn limits(&self) -> BatchLimits {
+        BatchLimits::default()
+    }
+
     /// Something that ends a running [`export`](Self::export) from another thread. It is used when a shutdown has
     /// reached its deadline; an exporter without one is left behind on its thread until it returns.
     fn interrupter(&self) -> Option<Interrupter> {
@@ -88,6 +93,21 @@ pub trait ProfileExporter: Send {
 
     /// Called once, after the last export.
     fn shutdown(&mut self) {}
+}
+
+/// How large a batch a destination takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Samples of all profiles together.
+    pub max_samples: usize,
+    /// Bytes as OTLP, and as uncompressed pprof.
+    pub max_bytes: usize,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { max_samples: usize::MAX, max_bytes: usize::MAX }
+    }
 }
 
 /// Ends a running export from another thread; see [`ProfileExporter::interrupter`].

@@ -11,7 +11,7 @@ use super::otlp_response::{ExportResponse, Status};
 use super::otlp_settings::{
     Compression, DEFAULT_OTLP_HTTP_ENDPOINT, DEFAULT_OTLP_TIMEOUT, OtlpSettings, check_header, usable,
 };
-use super::{Interrupter, ProfileExporter, retry_after};
+use super::{BatchLimits, Interrupter, ProfileExporter, retry_after};
 use crate::config::Environment;
 use crate::error::{Error, Result};
 use crate::profile::ProfileBatch;
@@ -53,6 +53,10 @@ const CONTENT_TYPE: &str = "application/x-protobuf";
 
 const USER_AGENT: &str = concat!("OTel-OTLP-Exporter-Rust-profiles/", env!("CARGO_PKG_VERSION"));
 
+/// Well below what peers take by default: Pyroscope 16 000 samples and 4 MiB of a profile, as pprof; gRPC servers 4 MiB
+/// of a request, to which a collector may pass it on.
+const MAX_BATCH: BatchLimits = BatchLimits { max_samples: 10_000, max_bytes: 2 << 20 };
+
 /// How much of an answer is read. One from an OTLP server has a few hundred bytes.
 const MAX_RESPONSE: u64 = 64 << 10;
 
@@ -86,11 +90,11 @@ impl OtlpHttpExporter {
             Err(why) => return receipt.with_message(why),
         };
         if !body.is_empty() && !is_protobuf(&content_type) {
-            let why = format!("it answered with content of type {content_type:?}: is this an OTLP server?");
+            let why = format!("the answer has content type {content_type:?}: is this an OTLP server?");
             return receipt.with_message(self.redacted(why));
         }
         let Ok(answer) = ExportResponse::decode(body.as_slice()) else {
-            return receipt.with_message("its answer is malformed: is this an OTLP server?");
+            return receipt.with_message("the answer is malformed: is this an OTLP server?");
         };
         let partial = answer.partial_success.unwrap_or_default();
         let rejected = u64::try_from(partial.rejected_profiles).unwrap_or(0);
@@ -158,6 +162,10 @@ impl ProfileExporter for OtlpHttpExporter {
         }
     }
 
+    fn limits(&self) -> BatchLimits {
+        MAX_BATCH
+    }
+
     fn interrupter(&self) -> Option<Interrupter> {
         let agent = self.agent.clone();
         Some(Interrupter::new(move || agent.shutdown()))
@@ -186,7 +194,7 @@ fn is_protobuf(content_type: &str) -> bool {
 /// The body, if it is there and not too large; or else a sentence.
 fn read_body(response: &mut Response<Body>) -> Result<Vec<u8>, String> {
     let body = response.body_mut().with_config().limit(MAX_RESPONSE).read_to_vec();
-    body.map_err(|error| format!("its answer could not be read: {error}"))
+    body.map_err(|error| format!("the answer could not be read: {error}"))
 }
 
 /// What the server says about a refusal, if it can be understood.

@@ -63,7 +63,7 @@ struct Waiting {
 /// What has become of (a part of) the batch under way.
 #[derive(Debug)]
 pub(super) enum Settled {
-    /// The destination took it, but for so many profiles, in one request of so many bytes.
+    /// The destination took it, but for so many profiles (no more than there are), in one request of so many bytes.
     Delivered { rejected: usize, bytes: u64, message: Option<String> },
     /// It is lost.
     Dropped { reason: DropReason, error: String },
@@ -148,8 +148,7 @@ impl Queue {
         }
         match settled {
             Settled::Delivered { rejected, bytes, message } => {
-                let rejected = rejected.min(count);
-                self.stats.exported.add((count - rejected) as u64);
+                self.stats.exported.add(count.saturating_sub(rejected) as u64);
                 self.stats.drop_profiles(DropReason::Rejected, rejected as u64);
                 self.stats.batches.add(1);
                 self.stats.bytes_sent.add(bytes);
@@ -166,6 +165,23 @@ impl Queue {
             Some((first, left)) if left > count => Some((first, left - count)),
             _ => None,
         };
+        self.changed.notify_all();
+    }
+
+    /// Profiles of the batch under way have come in parts, so many more than they were.
+    pub(super) fn add_parts(&self, count: usize) {
+        let mut state = self.lock();
+        if let Some((_, left)) = &mut state.under_way {
+            *left += count;
+            self.stats.given.add(count as u64);
+        }
+    }
+
+    /// The batch under way is done with. Nothing of it should be left; if there is, it is lost, not pending for ever.
+    pub(super) fn end_batch(&self) {
+        let mut state = self.lock();
+        let left = state.under_way.take().map_or(0, |(_, left)| left);
+        self.stats.drop_profiles(DropReason::Rejected, left as u64);
         self.changed.notify_all();
     }
 

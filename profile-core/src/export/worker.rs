@@ -3,7 +3,7 @@
 use super::error::{ExportError, ExportErrorKind, ExportReceipt};
 use super::queue::{BatchClock, Queue, Settled};
 use super::retry::{Outcome, RetryPolicy, retry};
-use super::{ProfileExporter, deadline_after};
+use super::{BatchLimits, ProfileExporter, deadline_after};
 use crate::diag;
 use crate::profile::{Profile, ProfileBatch};
 use crate::resource::Resource;
@@ -19,9 +19,13 @@ pub(super) struct Worker {
     pub(super) stats: Arc<ExporterStats>,
     pub(super) resource: Arc<Resource>,
     pub(super) retry: RetryPolicy,
+    pub(super) limits: BatchLimits,
     /// The profiles dropped from a full queue that have been told of.
     pub(super) queue_full_seen: u64,
 }
+
+/// How often a batch that is refused as too large is halved: a destination that refuses a sixty-fourth will not take any.
+const MAX_HALVINGS: u32 = 6;
 
 impl Worker {
     /// Runs until the queue is shut down.
@@ -40,22 +44,38 @@ impl Worker {
         }
     }
 
-    /// Delivers the profiles, in halves where they are too large for one request.
+    /// Delivers the profiles, in parts if they are too large for the destination.
     fn deliver(&mut self, profiles: Vec<Arc<Profile>>) {
-        let mut parts = vec![profiles];
-        while let Some(part) = parts.pop() {
-            let count = part.len();
-            let batch = ProfileBatch::new(Arc::clone(&self.resource), part);
-            let settled = match self.attempts(&batch) {
-                Outcome::Failed(error) if error.kind() == ExportErrorKind::TooLarge && count > 1 => {
-                    let (first, second) = batch.profiles().split_at(count / 2);
-                    parts.extend([second.to_vec(), first.to_vec()]);
+        let batch = ProfileBatch::new(Arc::clone(&self.resource), profiles);
+        let whole =
+            if self.limits == BatchLimits::default() { vec![batch] } else { self.split(&batch, self.limits) };
+        let mut parts: Vec<_> = whole.into_iter().rev().map(|part| (part, 0)).collect();
+        while let Some((part, halvings)) = parts.pop() {
+            let outcome = self.attempts(&part);
+            if let Outcome::Failed(error) = &outcome
+                && error.kind() == ExportErrorKind::TooLarge
+                && halvings < MAX_HALVINGS
+            {
+                let half = BatchLimits { max_bytes: part.to_otlp().len() / 2, ..BatchLimits::default() };
+                let smaller = self.split(&part, half);
+                if smaller.len() > 1 {
+                    parts.extend(smaller.into_iter().rev().map(|part| (part, halvings + 1)));
                     continue;
                 }
-                outcome => self.settle(count, outcome),
-            };
+            }
+            let count = part.profiles().len();
+            let settled = self.settled(count, outcome);
             self.queue.settle(count, settled);
         }
+        self.queue.end_batch();
+    }
+
+    /// The parts of `batch`. A profile that comes in parts counts as so many profiles from here on.
+    fn split(&self, batch: &ProfileBatch, limits: BatchLimits) -> Vec<ProfileBatch> {
+        let parts = batch.split(limits.max_samples, limits.max_bytes);
+        let profiles: usize = parts.iter().map(|part| part.profiles().len()).sum();
+        self.queue.add_parts(profiles.saturating_sub(batch.profiles().len()));
+        parts
     }
 
     /// All attempts at one batch. A delivery without a receipt is one that panicked.
@@ -83,15 +103,15 @@ impl Worker {
         if let Err(error) = &result
             && matches!(error.kind(), ExportErrorKind::Retryable { .. })
         {
-            self.warn("attempt", format_args!("{error}; will be tried again"));
+            self.warn("attempt", format_args!("not delivered yet: {error}"));
         }
         result.map(Some)
     }
 
     /// What the attempts came to, told to the developer as well.
-    fn settle(&self, count: usize, outcome: Outcome<Option<ExportReceipt>>) -> Settled {
+    fn settled(&self, count: usize, outcome: Outcome<Option<ExportReceipt>>) -> Settled {
         let (reason, error) = match outcome {
-            Outcome::Delivered(Some(receipt)) => return self.delivered(&receipt),
+            Outcome::Delivered(Some(receipt)) => return self.delivered(count, &receipt),
             Outcome::Delivered(None) => (DropReason::Panicked, "the exporter panicked".to_owned()),
             Outcome::Failed(error) => (DropReason::Rejected, error.to_string()),
             Outcome::Expired(error) if self.queue.is_stopping() => (DropReason::Shutdown, error.to_string()),
@@ -101,19 +121,14 @@ impl Worker {
         Settled::Dropped { reason, error }
     }
 
-    fn delivered(&self, receipt: &ExportReceipt) -> Settled {
-        let rejected = usize::try_from(receipt.rejected_profiles()).unwrap_or(usize::MAX);
+    fn delivered(&self, count: usize, receipt: &ExportReceipt) -> Settled {
+        let rejected = usize::try_from(receipt.rejected_profiles()).unwrap_or(usize::MAX).min(count);
         let message = receipt.message().map(str::to_owned);
-        match (rejected, &message) {
-            (0, None) => {}
-            (0, Some(message)) => self.warn("message", format_args!("the destination says: {message}")),
-            (_, message) => {
-                let why = message.as_deref().unwrap_or("no reason given");
-                self.warn(
-                    "rejected",
-                    format_args!("{} refused: {why}", profiles(receipt.rejected_profiles())),
-                );
-            }
+        if rejected > 0 {
+            let why = message.as_deref().unwrap_or("no reason given");
+            self.warn("rejected", format_args!("{} refused: {why}", profiles(rejected as u64)));
+        } else if let Some(message) = &message {
+            self.warn("message", format_args!("delivered, but with a remark: {message}"));
         }
         Settled::Delivered { rejected, bytes: receipt.bytes_sent(), message }
     }

@@ -26,8 +26,8 @@ pub struct FileExporter {
     directory: Directory,
     formats: Vec<FileFormat>,
     mode: FileMode,
-    /// What the cumulative files hold: one profile for each type.
-    merged: Vec<Arc<Profile>>,
+    /// What the cumulative files hold.
+    merged: Option<Arc<Profile>>,
 }
 
 /// Builds a [`FileExporter`].
@@ -71,11 +71,8 @@ pub const DEFAULT_DIRECTORY: &str = "target/profile";
 /// Numbered files of each format that are kept.
 const DEFAULT_MAX_FILES: usize = 60;
 
-/// Bytes of the merged profiles, estimated, before new files are begun.
+/// Bytes of the merged profile, estimated, before new files are begun.
 const MAX_MERGED_BYTES: usize = 64 << 20;
-
-/// Types of profiles that are merged side by side before new files are begun.
-const MAX_MERGED_TYPES: usize = 16;
 
 impl FileExporter {
     /// An exporter of `cpu.pb.gz` and `cpu.folded` in `target/profile`, to be configured further.
@@ -92,17 +89,18 @@ impl FileExporter {
 
     /// Replaces the cumulative files. What is merged is kept only if it is on disk: if not, the same batch comes again.
     fn export_cumulative(&mut self, batch: &ProfileBatch) -> io::Result<u64> {
-        let mut merged = self.merged.clone();
-        for profile in batch.profiles() {
-            merge_into(&mut merged, profile);
-        }
-        let bytes = merged.iter().fold(0_usize, |sum, profile| sum.saturating_add(profile.estimated_bytes()));
-        if (bytes > MAX_MERGED_BYTES || merged.len() > MAX_MERGED_TYPES) && !self.merged.is_empty() {
+        let of_batch = batch.profiles().iter().map(Arc::as_ref);
+        let mut merged =
+            Profile::merge(&self.merged.as_deref().into_iter().chain(of_batch.clone()).collect::<Vec<_>>());
+        let is_large = merged.as_ref().is_some_and(|merged| merged.estimated_bytes() > MAX_MERGED_BYTES);
+        if is_large && self.merged.is_some() {
             self.directory.number_current(&self.extensions())?;
-            self.merged.clear();
-            merged = batch.profiles().to_vec();
+            self.merged = None;
+            merged = Profile::merge(&of_batch.collect::<Vec<_>>());
         }
-        let files = self.encode(&ProfileBatch::new(Arc::clone(batch.resource()), merged.clone()));
+        let merged = merged.map(Arc::new);
+        let files =
+            self.encode(&ProfileBatch::new(Arc::clone(batch.resource()), merged.iter().cloned().collect()));
         let written = self.directory.replace_current(&files)?;
         self.merged = merged;
         Ok(written)
@@ -115,17 +113,6 @@ impl FileExporter {
     fn extensions(&self) -> Vec<&'static str> {
         self.formats.iter().map(|format| format.extension()).collect()
     }
-}
-
-/// Merges a profile into the one of its type, if there is one.
-fn merge_into(merged: &mut Vec<Arc<Profile>>, profile: &Arc<Profile>) {
-    for known in merged.iter_mut() {
-        if let Some(sum) = Profile::merge(&[known, profile]) {
-            *known = Arc::new(sum);
-            return;
-        }
-    }
-    merged.push(Arc::clone(profile));
 }
 
 impl ProfileExporter for FileExporter {
@@ -236,6 +223,6 @@ impl FileExporterBuilder {
         let name = format!("file {}", self.directory.join(&self.base_name).display());
         let directory = Directory::open(self.directory.clone(), self.base_name, self.max_files)
             .map_err(|cause| Error::io(format!("cannot write to directory {:?}", self.directory), cause))?;
-        Ok(FileExporter { name, directory, formats: self.formats, mode: self.mode, merged: Vec::new() })
+        Ok(FileExporter { name, directory, formats: self.formats, mode: self.mode, merged: None })
     }
 }

@@ -1,0 +1,323 @@
+//! What the export tests share: profiles, a scripted HTTP server on a real socket, and the account that must add up.
+#![allow(dead_code, unreachable_pub)] // Each test binary uses a part.
+#![allow(clippy::unwrap_used)] // In tests, but outside of test functions.
+
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
+use profile_core::export::{
+    BatchProfileProcessor, BatchProfileProcessorBuilder, OtlpHttpExporter, RetryPolicy,
+};
+use profile_core::export::{OtlpHttpExporterBuilder, OtlpSettings, ProfileProcessor};
+use profile_core::profile::Profile;
+use profile_core::resource::{Resource, Value};
+use profile_core::stats::{ExporterSnapshot, Stats};
+use prost::Message;
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Far longer than anything takes that works, and far shorter than a test runner's patience.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+const FIRST_START: u64 = 1_700_000_000_000_000_000;
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// The profile of window number `number`, of weight `number` + 1.
+pub fn profile(number: u64) -> Arc<Profile> {
+    Arc::new(Profile::stand_in(FIRST_START + number * WINDOW.as_nanos() as u64, WINDOW, number + 1))
+}
+
+/// Which window it is that began then.
+pub fn number(start_unix_nanos: u64) -> u64 {
+    (start_unix_nanos - FIRST_START) / WINDOW.as_nanos() as u64
+}
+
+pub fn resource() -> Resource {
+    let mut resource = Resource::empty();
+    resource.set("service.name", Value::String("export-test".to_owned()));
+    resource
+}
+
+/// An exporter that the environment of the test run does not touch.
+pub fn exporter(server: &Server) -> OtlpHttpExporterBuilder {
+    OtlpHttpExporter::builder().with_settings(OtlpSettings::default()).with_endpoint(server.url())
+}
+
+/// A processor that does not make a test wait: batches of one, and short backoffs.
+pub fn processor(stats: &Arc<Stats>) -> BatchProfileProcessorBuilder {
+    let retry = RetryPolicy::default()
+        .with_initial_interval(Duration::from_millis(20))
+        .with_max_interval(Duration::from_millis(50));
+    BatchProfileProcessor::builder()
+        .with_resource(resource())
+        .with_stats(Arc::clone(stats))
+        .with_batch_size(1)
+        .with_retry_policy(retry)
+}
+
+/// The counters of exporter `index`.
+pub fn account(stats: &Stats, index: usize) -> ExporterSnapshot {
+    stats.snapshot().exporters[index].clone()
+}
+
+/// Everything given is delivered or dropped, and what counts as delivered is what the server took.
+pub fn assert_adds_up(stats: &Stats, server: &Server, given: u64) -> ExporterSnapshot {
+    let account = account(stats, 0);
+    assert_eq!(account.given, given, "{account:?}");
+    assert_eq!(account.exported + account.dropped.total(), given, "{account:?}");
+    assert_eq!(account.exported, server.taken(), "{account:?}");
+    account
+}
+
+/// Runs one profile through a processor and a server that follows `script`, and shuts down with plenty of time.
+pub fn run_one(script: impl IntoIterator<Item = Step>) -> (ExporterSnapshot, Server) {
+    let server = Server::start(script);
+    let stats = Stats::new();
+    let processor = processor(&stats).with_exporter(exporter(&server).build().unwrap()).build().unwrap();
+    processor.on_profile(profile(1));
+    // A loss is an error; the account tells which.
+    drop(processor.shutdown(PATIENCE));
+    let account = assert_adds_up(&stats, &server, 1);
+    (account, server)
+}
+
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "{what} did not happen");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// What the server does with one request. When the script is over, it takes what comes.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Takes it: 200 with an empty body.
+    Take,
+    /// Takes it after so long.
+    TakeAfter(Duration),
+    /// Takes it but for so many profiles, and says why.
+    TakePartly(i64, &'static str),
+    /// Takes it, and answers with this type and body.
+    TakeWith(&'static str, Vec<u8>),
+    /// Takes it, but closes the connection in the middle of its answer.
+    TakeAndCutAnswer,
+    /// Answers with this status, these header lines and this body.
+    Refuse(u16, &'static str, Vec<u8>),
+    /// Refuses with 413 what has more than one profile, and takes the rest.
+    RefuseLarge,
+    /// Reads the head of the request, a little of the body, and closes the connection.
+    CutRequest,
+    /// Reads the request, and closes the connection without an answer.
+    CutAnswer,
+    /// Reads the request and says nothing until the server goes away.
+    Hang,
+    /// Answers in another protocol.
+    Babble,
+}
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub head: String,
+    pub body: Vec<u8>,
+    pub at: Instant,
+}
+
+/// A server on a port of its own; ends when it is dropped.
+pub struct Server {
+    shared: Arc<Shared>,
+    port: u16,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    closing: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    script: VecDeque<Step>,
+    requests: Vec<Request>,
+    connections: usize,
+    taken: u64,
+    closed: bool,
+}
+
+impl Request {
+    /// The values of header `name`.
+    pub fn header(&self, name: &str) -> Vec<&str> {
+        let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+    }
+
+    /// The body without its compression.
+    pub fn content(&self) -> Vec<u8> {
+        if self.header("content-encoding") != ["gzip"] {
+            return self.body.clone();
+        }
+        let mut content = Vec::new();
+        flate2::read::GzDecoder::new(self.body.as_slice()).read_to_end(&mut content).unwrap();
+        content
+    }
+
+    /// The windows of the request's profiles, as an independent decoder reads them.
+    pub fn windows(&self) -> Vec<u64> {
+        let request = ExportProfilesServiceRequest::decode(self.content().as_slice()).unwrap();
+        let scopes = request.resource_profiles.iter().flat_map(|resource| &resource.scope_profiles);
+        scopes.flat_map(|scope| &scope.profiles).map(|profile| number(profile.time_unix_nano)).collect()
+    }
+}
+
+impl Server {
+    pub fn start(script: impl IntoIterator<Item = Step>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Mutex::new(State { script: script.into_iter().collect(), ..State::default() });
+        let shared = Arc::new(Shared { state, closing: Condvar::new() });
+        let for_thread = Arc::clone(&shared);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let shared = Arc::clone(&for_thread);
+                if shared.lock().closed {
+                    return;
+                }
+                shared.lock().connections += 1;
+                thread::spawn(move || shared.serve(stream.unwrap()));
+            }
+        });
+        Self { shared, port }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.lock().requests.clone()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.shared.lock().connections
+    }
+
+    /// How many profiles it has taken.
+    pub fn taken(&self) -> u64 {
+        self.shared.lock().taken
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.closing.notify_all();
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Serves the requests of one connection; an error ends it.
+    fn serve(&self, stream: TcpStream) {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while let Some(step) = self.serve_one(&mut reader, &stream) {
+            if matches!(step, Step::CutRequest | Step::CutAnswer | Step::TakeAndCutAnswer | Step::Babble) {
+                break;
+            }
+        }
+        drop(stream.shutdown(Shutdown::Both));
+    }
+
+    fn serve_one(&self, reader: &mut BufReader<TcpStream>, mut stream: &TcpStream) -> Option<Step> {
+        let head = read_head(reader)?;
+        let step = self.lock().script.pop_front().unwrap_or(Step::Take);
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.parse::<usize>().unwrap())
+        });
+        let read = if matches!(step, Step::CutRequest) { 1 } else { length.unwrap_or(0) };
+        let mut body = vec![0; read];
+        reader.read_exact(&mut body).ok()?;
+        let request = Request { head, body, at: Instant::now() };
+        let answer = self.answer(&step, &request);
+        self.lock().requests.push(request);
+        stream.write_all(&answer).ok()?;
+        Some(step)
+    }
+
+    fn answer(&self, step: &Step, request: &Request) -> Vec<u8> {
+        let take = |rejected: i64| {
+            let count = request.windows().len() as u64;
+            self.lock().taken += count.saturating_sub(rejected.max(0) as u64);
+        };
+        match step {
+            Step::Take => {
+                take(0);
+                answer(200, "content-type: application/x-protobuf\r\n", b"")
+            }
+            Step::TakeAfter(delay) => {
+                thread::sleep(*delay);
+                take(0);
+                answer(200, "content-type: application/x-protobuf\r\n", b"")
+            }
+            Step::TakePartly(rejected, why) => {
+                take(*rejected);
+                answer(200, "content-type: application/x-protobuf\r\n", &partial_success(*rejected, why))
+            }
+            Step::TakeWith(content_type, body) => {
+                take(0);
+                answer(200, &format!("content-type: {content_type}\r\n"), body)
+            }
+            Step::TakeAndCutAnswer => {
+                take(0);
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 99\r\n\r\n\n"
+                    .to_vec()
+            }
+            Step::Refuse(status, headers, body) => answer(*status, headers, body),
+            Step::RefuseLarge if request.windows().len() > 1 => {
+                self.lock().script.push_front(Step::RefuseLarge);
+                answer(413, "", b"")
+            }
+            Step::RefuseLarge => {
+                take(0);
+                self.lock().script.push_front(Step::RefuseLarge);
+                answer(200, "", b"")
+            }
+            Step::CutRequest | Step::CutAnswer => Vec::new(),
+            Step::Hang => {
+                let state = self.lock();
+                drop(self.closing.wait_while(state, |state| !state.closed).unwrap());
+                Vec::new()
+            }
+            Step::Babble => b"220 mail.example ESMTP\r\n\r\n".to_vec(),
+        }
+    }
+}
+
+fn read_head(reader: &mut BufReader<TcpStream>) -> Option<String> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    Some(head)
+}
+
+fn answer(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {status} Whatever\r\n{headers}content-length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+/// An `ExportProfilesServiceResponse`, as the crate of the OpenTelemetry project writes it.
+fn partial_success(rejected: i64, why: &str) -> Vec<u8> {
+    use opentelemetry_proto::tonic::collector::profiles::v1development as service;
+    let partial =
+        service::ExportProfilesPartialSuccess { rejected_profiles: rejected, error_message: why.to_owned() };
+    service::ExportProfilesServiceResponse { partial_success: Some(partial) }.encode_to_vec()
+}
