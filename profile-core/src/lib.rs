@@ -3,14 +3,17 @@
 //!
 //! ```text
 //!  span ──► context ──► sampler ──► ring ──► collector ──► symbolize ──► profile ──► encode ──► export
-//!           (slot of    (handler:   (per      (windows,     (address →    (model:     (OTLP,     (batch,
-//!            this        unwind)     thread)   aggregate)    function)     tables)     pprof)     wire)
-//!            thread)
+//!           (records,   (handler:   (per      (windows,     (address →    (model:     (OTLP,     (batch,
+//!            paths)      unwind)     thread)   aggregate)    function)     tables)     pprof)     wire)
 //!  ────────── the user's thread / signal handler ──────┤├─────────── threads of the profiler ──────────
 //! ```
 //!
 //! At `┤├` data changes threads: the hand-over is bounded, and what does not fit is counted and shows up in the
-//! exported profile. The modules below stand in order of flow; each uses only those above it.
+//! exported profile.
+//!
+//! In order of flow, each module using only those before it: [`error`], `sync`, [`diag`], [`stats`], [`context`],
+//! [`modules`], `sys`, [`unwind`], [`ring`], `thread`, [`spans`], `sampler`, [`collector`], [`symbolize`], [`profile`],
+//! [`resource`], [`encode`], [`export`], [`config`], [`profiler`].
 //!
 //! Most users want the crate `profile-layer`, which adds the `tracing` layer and `#[profiled]`.
 
@@ -23,7 +26,15 @@ pub mod error;
 pub mod export;
 pub mod modules;
 pub mod profile;
+pub mod profiler;
+mod random;
 pub mod resource;
+pub mod ring;
+mod sampler;
+pub mod spans;
 pub mod stats;
 pub mod symbolize;
+mod sync;
+mod sys;
+mod thread;
 pub mod unwind;

@@ -24,8 +24,16 @@ pub struct Stats {
     pub(crate) lost_ring_full: Counter,
     /// Samples whose stack is deeper than the sampler records.
     pub(crate) truncated_stacks: Counter,
+    /// Samples whose stack could not be followed to its end.
+    pub(crate) broken_stacks: Counter,
+    /// Samples taken before the unwind tables were ready: the leaf only.
+    pub(crate) unready_stacks: Counter,
+    /// Words of rings that were no records. Never seen; a sign of overwritten memory.
+    pub(crate) corrupt_words: Counter,
     /// Windows closed.
     pub(crate) windows: Counter,
+    /// Windows lost because symbolising fell behind.
+    pub(crate) windows_lost: Counter,
     exporters: Mutex<Vec<Arc<ExporterStats>>>,
 }
 
@@ -62,8 +70,16 @@ pub struct StatsSnapshot {
     pub weight_lost_ring_full: u64,
     /// Samples whose stack is deeper than the sampler records.
     pub truncated_stacks: u64,
+    /// Samples whose stack could not be followed to its end.
+    pub broken_stacks: u64,
+    /// Samples taken before the unwind tables were ready: the leaf only.
+    pub unready_stacks: u64,
+    /// Words of rings that were no records. Never seen; a sign of overwritten memory.
+    pub corrupt_words: u64,
     /// Windows closed.
     pub windows: u64,
+    /// Windows lost because symbolising fell behind.
+    pub windows_lost: u64,
     /// One entry for each exporter, in the order in which they were added.
     pub exporters: Vec<ExporterSnapshot>,
 }
@@ -74,7 +90,7 @@ pub struct StatsSnapshot {
 pub struct ExporterSnapshot {
     /// What the exporter calls itself.
     pub name: String,
-    /// Profiles handed to the exporter's queue.
+    /// Profiles handed to the exporter's queue; one too large for the destination counts as the parts that it is sent in.
     pub given: u64,
     /// Profiles that the destination took.
     pub exported: u64,
@@ -124,7 +140,11 @@ impl Stats {
             weight_taken: self.weight.get(),
             weight_lost_ring_full: self.lost_ring_full.get(),
             truncated_stacks: self.truncated_stacks.get(),
+            broken_stacks: self.broken_stacks.get(),
+            unready_stacks: self.unready_stacks.get(),
+            corrupt_words: self.corrupt_words.get(),
             windows: self.windows.get(),
+            windows_lost: self.windows_lost.get(),
             exporters: exporters.iter().map(|exporter| exporter.snapshot()).collect(),
         }
     }

@@ -1,7 +1,14 @@
-//! From raw samples to a closed window: drain, aggregate, and hand over.
+//! From raw samples to a closed window: drain, aggregate, compare with the clocks, hand over.
 
+mod account;
+mod aggregate;
+mod modules;
+mod raw;
+mod scan;
 mod window;
+mod worker;
 
 pub use window::{
     ContextIndex, Frame, Loss, SampleContext, Stack, StackEnd, StackIndex, Window, WindowSample,
 };
+pub(crate) use worker::{Closed, Command, Worker};

@@ -1,6 +1,6 @@
 //! What the collector hands on: the samples of one window of time, aggregated, not yet symbolised.
 
-use crate::context::{SpanId, SpanPath, TraceFlags, TraceId};
+pub use crate::context::SampleContext;
 use crate::modules::Module;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,23 +67,6 @@ pub enum StackEnd {
     NotReady = 4,
 }
 
-/// The span that a sample was taken in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct SampleContext {
-    /// The trace; invalid when there is none.
-    pub trace_id: TraceId,
-    /// The trace's flags: a sample of a trace that is not sampled gets no link.
-    pub flags: TraceFlags,
-    /// The innermost span.
-    pub span_id: SpanId,
-    /// The innermost span's name, and those of the spans around it.
-    pub span: SpanPath,
-    /// The local root: the outermost span of this request in this process.
-    pub root_id: SpanId,
-    /// The local root's path; its name is the path's last name.
-    pub root: SpanPath,
-}
-
 /// One distinct pair of stack and context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowSample {
@@ -105,7 +88,7 @@ pub enum Loss {
     TablesFull,
     /// CPU time that the thread clocks saw and no timer did, reason not known.
     Unsampled,
-    /// CPU time of threads that lived too short for a timer.
+    /// CPU time of threads that lived too short for a timer, or before the scan found them.
     ShortLivedThreads,
     /// CPU time while the thread blocked SIGPROF.
     SignalBlocked,
@@ -134,6 +117,19 @@ impl std::hash::Hash for Frame {
     }
 }
 
+impl StackEnd {
+    /// The reason stored as `byte` in a sample; an unknown byte reads as "no rule".
+    pub(crate) const fn from_u8(byte: u8) -> Self {
+        match byte {
+            0 => Self::Complete,
+            1 => Self::Truncated,
+            2 => Self::LeftStack,
+            4 => Self::NotReady,
+            _ => Self::NoRule,
+        }
+    }
+}
+
 impl Loss {
     /// The name of the frame that stands for this loss in an exported profile.
     #[must_use]
@@ -142,7 +138,7 @@ impl Loss {
             Self::RingFull => "[lost: sample ring full]",
             Self::TablesFull => "[lost: profile tables full]",
             Self::Unsampled => "[unsampled]",
-            Self::ShortLivedThreads => "[unsampled: short-lived threads]",
+            Self::ShortLivedThreads => "[unsampled: new or short-lived threads]",
             Self::SignalBlocked => "[unsampled: SIGPROF blocked]",
             Self::NoTimer => "[unsampled: no timer]",
         }

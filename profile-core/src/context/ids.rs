@@ -1,5 +1,6 @@
 //! W3C trace context identifiers. Source: <https://www.w3.org/TR/trace-context-2/>, sections 2.2.3-2.2.5.
 
+use super::SpanPath;
 use std::fmt;
 
 /// A trace id: 16 bytes, all zero means "none". Displays as 32 lowercase hex digits.
@@ -23,6 +24,23 @@ pub struct SpanContext {
     pub span_id: SpanId,
     /// Flags of the trace; bit 0 says that it is sampled.
     pub flags: TraceFlags,
+}
+
+/// The span that a sample was taken in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SampleContext {
+    /// The trace; invalid when there is none.
+    pub trace_id: TraceId,
+    /// The trace's flags: a sample of a trace that is not sampled gets no link.
+    pub flags: TraceFlags,
+    /// The innermost span.
+    pub span_id: SpanId,
+    /// The innermost span's name, and those of the spans around it.
+    pub span: SpanPath,
+    /// The local root: the outermost span of this request in this process.
+    pub root_id: SpanId,
+    /// The local root's path; its name is the path's last name.
+    pub root: SpanPath,
 }
 
 impl TraceId {

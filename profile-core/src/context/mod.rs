@@ -1,7 +1,14 @@
-//! Which span is current: identifiers, span paths, and (later in this module) their publication to the sampler.
+//! Which span is current: identifiers, span paths, and the records that the sampler reads.
+//!
+//! A span that opens gets a [`record`], found again by the subscriber's span id through a side [`table`]. A thread
+//! that enters the span publishes the record's number (see `thread::current`); the signal handler reads the record.
 
 mod ids;
 mod path;
+mod record;
+mod table;
 
-pub use ids::{SpanContext, SpanId, TraceFlags, TraceId};
+pub use ids::{SampleContext, SpanContext, SpanId, TraceFlags, TraceId};
 pub use path::SpanPath;
+pub(crate) use record::{RECORD_WORDS, Record, RecordIndex, context_of_words};
+pub(crate) use table::SpanTable;

@@ -1,40 +1,50 @@
-//! Span paths: the names from a local root down to a span, interned once per process.
+//! Span paths: the names from the outermost span down to one span, interned once per process.
 //!
-//! A sample carries one 32-bit path instead of a list of names. Paths are few (one per place in the program where a
-//! span of a name opens under another), they are bounded, and they are never freed, so reading one needs no lock
-//! that a writer could hold for long.
+//! A sample carries one 32-bit path instead of a list of names. Paths are few (one for each place in the program
+//! where a span of some name opens below another), bounded and never freed. The table is lock-free: a node is written
+//! once by the thread that claimed its number and becomes reachable by a compare-exchange on a slot of the index, so
+//! a thread that dies or a fork in the middle of an insertion leaves nothing locked behind.
 
-use hashbrown::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The names from the outermost span down to one span, as an index into the process's path table.
 ///
-/// `SpanPath::NONE` is the path of code outside every span.
+/// [`SpanPath::NONE`] is the path of code outside every span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpanPath(u32);
 
-/// The most paths a process can have. Beyond that a new path becomes [`OVERFLOW_NAME`] under its root.
-pub const MAX_PATHS: usize = 8192;
+/// The most paths a process can have. Beyond that a new path becomes [`OVERFLOW_NAME`].
+pub(crate) const MAX_PATHS: usize = 8192;
 
 /// The name that stands for every span path that did not fit into the table.
-pub const OVERFLOW_NAME: &str = "[span names overflow]";
+pub(crate) const OVERFLOW_NAME: &str = "[span names overflow]";
 
-struct Table {
-    nodes: Vec<Node>,
-    index: HashMap<(SpanPath, &'static str), SpanPath>,
-}
+/// Slots of the hash index: twice the nodes, so that probing stays short even when the table is full.
+const SLOTS: usize = MAX_PATHS * 2;
+const NO_NODE: u32 = 0;
+const OVERFLOW: SpanPath = SpanPath(1);
 
-#[derive(Clone, Copy)]
+/// One path. Written once, before its number is stored in a slot of the index.
 struct Node {
     parent: SpanPath,
     name: &'static str,
+    /// How many spans opened with this path.
+    opened: AtomicU64,
 }
 
-static TABLE: RwLock<Option<Table>> = RwLock::new(None);
+struct Table {
+    nodes: [OnceLock<Node>; MAX_PATHS],
+    /// The next unclaimed node. 0 stands for "no node", 1 for the overflow path.
+    next: AtomicU32,
+    index: [AtomicU32; SLOTS],
+}
+
+static TABLE: Table = Table::new();
 
 impl SpanPath {
     /// Outside every span.
-    pub const NONE: Self = Self(0);
+    pub const NONE: Self = Self(NO_NODE);
 
     /// The path as a number, for storage in a sample.
     #[must_use]
@@ -52,59 +62,111 @@ impl SpanPath {
     /// recursive spans do not grow without bound.
     #[must_use]
     pub fn child(self, name: &'static str) -> Self {
-        {
-            let table = TABLE.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(found) = table.as_ref().and_then(|table| table.find(self, name)) {
-                return found;
-            }
-        }
-        let mut table = TABLE.write().unwrap_or_else(PoisonError::into_inner);
-        table.get_or_insert_with(Table::new).insert(self, name)
+        TABLE.child(self, name)
     }
 
     /// The name of the innermost span of the path; empty for [`SpanPath::NONE`].
     #[must_use]
     pub fn name(self) -> &'static str {
-        self.node().map_or("", |node| node.name)
+        TABLE.name(self)
     }
 
     /// The path of the enclosing span, if there is one.
     #[must_use]
     pub fn parent(self) -> Option<Self> {
-        self.node().map(|node| node.parent).filter(|parent| *parent != Self::NONE)
+        TABLE.node(self).map(|node| node.parent).filter(|parent| *parent != Self::NONE)
     }
 
-    fn node(self) -> Option<Node> {
-        let table = TABLE.read().unwrap_or_else(PoisonError::into_inner);
-        table.as_ref().and_then(|table| table.nodes.get(self.0 as usize).copied())
+    /// Counts a span that opened with this path.
+    pub(crate) fn count_opened(self) {
+        if let Some(node) = TABLE.node(self) {
+            node.opened.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Every path in use, with the number of spans that opened with it since the process started.
+    pub(crate) fn all() -> impl Iterator<Item = (Self, u64)> {
+        let end = TABLE.next.load(Ordering::Acquire).min(MAX_PATHS as u32);
+        (1..end).map(Self).filter_map(|path| Some((path, TABLE.node(path)?.opened.load(Ordering::Relaxed))))
     }
 }
 
 impl Table {
-    fn new() -> Self {
-        Self { nodes: vec![Node { parent: SpanPath::NONE, name: "" }], index: HashMap::new() }
+    const fn new() -> Self {
+        Self {
+            nodes: [const { OnceLock::new() }; MAX_PATHS],
+            next: AtomicU32::new(OVERFLOW.0 + 1),
+            index: [const { AtomicU32::new(NO_NODE) }; SLOTS],
+        }
     }
 
-    fn find(&self, parent: SpanPath, name: &'static str) -> Option<SpanPath> {
-        let recursive = parent != SpanPath::NONE && self.nodes.get(parent.0 as usize)?.name == name;
-        if recursive { Some(parent) } else { self.index.get(&(parent, name)).copied() }
+    fn node(&self, path: SpanPath) -> Option<&Node> {
+        self.nodes.get(path.0 as usize)?.get()
     }
 
-    fn insert(&mut self, parent: SpanPath, name: &'static str) -> SpanPath {
-        if let Some(found) = self.find(parent, name) {
-            return found;
-        }
-        // The last entries are kept for the overflow paths themselves: one below each root, and one without a root.
-        let (parent, name) =
-            if self.nodes.len() >= MAX_PATHS { (SpanPath::NONE, OVERFLOW_NAME) } else { (parent, name) };
-        if let Some(found) = self.find(parent, name) {
-            return found;
-        }
-        let path = SpanPath(u32::try_from(self.nodes.len()).unwrap_or(0));
-        self.nodes.push(Node { parent, name });
-        self.index.insert((parent, name), path);
-        path
+    fn name(&self, path: SpanPath) -> &'static str {
+        self.node(path).map_or("", |node| node.name)
     }
+
+    fn child(&self, parent: SpanPath, name: &'static str) -> SpanPath {
+        if parent != SpanPath::NONE && self.name(parent) == name {
+            return parent;
+        }
+        let mut claimed = None;
+        let start = hash(parent, name);
+        for probe in 0..SLOTS {
+            let slot = &self.index[(start + probe) % SLOTS];
+            let mut found = slot.load(Ordering::Acquire);
+            if found == NO_NODE {
+                let Some(fresh) = claimed.or_else(|| self.claim(parent, name)) else {
+                    return self.overflow();
+                };
+                claimed = Some(fresh);
+                match slot.compare_exchange(NO_NODE, fresh, Ordering::Release, Ordering::Acquire) {
+                    Ok(_) => return SpanPath(fresh),
+                    // Another thread took the slot, perhaps for this very path. A node claimed in vain stays unused.
+                    Err(winner) => found = winner,
+                }
+            }
+            if self.node(SpanPath(found)).is_some_and(|node| node.parent == parent && same(node.name, name)) {
+                return SpanPath(found);
+            }
+        }
+        self.overflow()
+    }
+
+    /// Takes an unused node and writes it; `None` when the table is full.
+    fn claim(&self, parent: SpanPath, name: &'static str) -> Option<u32> {
+        // Checked before it is counted up, so that a full table cannot run the counter round.
+        if self.next.load(Ordering::Relaxed) as usize >= MAX_PATHS {
+            return None;
+        }
+        let number = self.next.fetch_add(1, Ordering::AcqRel);
+        let node = Node { parent, name, opened: AtomicU64::new(0) };
+        self.nodes.get(number as usize)?.set(node).ok()?;
+        Some(number)
+    }
+
+    fn overflow(&self) -> SpanPath {
+        let node = || Node { parent: SpanPath::NONE, name: OVERFLOW_NAME, opened: AtomicU64::new(0) };
+        self.nodes[OVERFLOW.0 as usize].get_or_init(node);
+        OVERFLOW
+    }
+}
+
+/// Equal names are mostly one constant; the same text from another crate is another constant.
+fn same(a: &'static str, b: &'static str) -> bool {
+    std::ptr::eq(a, b) || a == b
+}
+
+fn hash(parent: SpanPath, name: &str) -> usize {
+    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let mut hash = u64::from(parent.0).wrapping_mul(ODD) ^ name.len() as u64;
+    for chunk in name.as_bytes().chunks(8) {
+        let word = chunk.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+        hash = (hash ^ word).wrapping_mul(ODD).rotate_left(29);
+    }
+    (hash.wrapping_mul(ODD) >> 32) as usize % SLOTS
 }
 
 #[cfg(test)]
@@ -118,16 +180,34 @@ mod tests {
         assert_eq!(leaf, SpanPath::NONE.child("path-root").child("path-leaf"));
         assert_eq!((leaf.name(), leaf.parent(), root.parent()), ("path-leaf", Some(root), None));
         assert_eq!(leaf.child("path-leaf"), leaf, "direct recursion is one path");
+        let same_text: &'static str = Box::leak(String::from("path-leaf").into_boxed_str());
+        assert_eq!(root.child(same_text), leaf, "equal text is one path wherever it lies");
     }
 
     #[test]
     fn a_full_table_answers_with_a_visible_name() {
-        let mut table = Table::new();
+        let table: Box<Table> = Box::new(Table::new());
         for i in 0..MAX_PATHS + 10 {
-            table.insert(SpanPath::NONE, Box::leak(format!("name {i}").into_boxed_str()));
+            table.child(SpanPath::NONE, Box::leak(format!("name {i}").into_boxed_str()));
         }
-        assert_eq!(table.nodes.len(), MAX_PATHS + 1);
-        let late = table.insert(SpanPath(1), "late");
-        assert_eq!(table.nodes[late.0 as usize].name, OVERFLOW_NAME);
+        let late = table.child(SpanPath(7), "late");
+        assert_eq!(table.name(late), OVERFLOW_NAME);
+        assert_eq!(
+            table.name(table.child(SpanPath::NONE, "name 17")),
+            "name 17",
+            "known paths are still found"
+        );
+    }
+
+    #[test]
+    fn threads_that_race_for_a_path_agree_on_it() {
+        let table: Box<Table> = Box::new(Table::new());
+        let names: Vec<&'static str> = (0..500).map(|i| &*format!("race {i}").leak()).collect();
+        let paths: Vec<Vec<SpanPath>> = std::thread::scope(|scope| {
+            let race = || names.iter().map(|name| table.child(SpanPath::NONE, name)).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(race)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(paths.windows(2).all(|pair| pair[0] == pair[1]));
     }
 }

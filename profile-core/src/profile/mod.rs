@@ -18,6 +18,7 @@ mod file_hash;
 mod frames;
 pub(crate) mod merge;
 pub(crate) mod sample;
+mod size;
 pub(crate) mod table;
 mod view;
 

@@ -1,7 +1,11 @@
-//! The door to the operating system: everything below is `unsafe`, and nothing above `sys` calls the system itself.
+//! The door to the operating system: signals, timers, threads, memory.
+//!
+//! One folder a platform, the same file names and signatures in each; nothing outside this module asks which one it
+//! is. Everything here is mechanism: which threads get timers and what a signal does is decided by the sampler.
+#![allow(unsafe_code)] // the door to the operating system
 
 #[cfg(target_os = "linux")]
-mod linux;
+#[path = "linux/mod.rs"]
+mod platform;
 
-#[cfg(target_os = "linux")]
-pub(crate) use linux::modules;
+pub(crate) use platform::*;

@@ -3,13 +3,18 @@
 #![allow(clippy::unwrap_used)] // In tests, but outside of test functions.
 
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
+use profile_core::collector::{
+    ContextIndex, Frame, SampleContext, Stack, StackEnd, StackIndex, Window, WindowSample,
+};
 use profile_core::export::{
     BatchProfileProcessor, BatchProfileProcessorBuilder, OtlpHttpExporter, RetryPolicy,
 };
 use profile_core::export::{OtlpHttpExporterBuilder, OtlpSettings, ProfileProcessor};
-use profile_core::profile::Profile;
+use profile_core::modules::Module;
+use profile_core::profile::{Profile, SpanScope};
 use profile_core::resource::{Resource, Value};
 use profile_core::stats::{ExporterSnapshot, Stats};
+use profile_core::symbolize::{SourceFrame, SymbolSource, Symbolizer};
 use prost::Message;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -24,9 +29,34 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_START: u64 = 1_700_000_000_000_000_000;
 const WINDOW: Duration = Duration::from_secs(10);
 
+struct NoSymbols;
+
+impl Symbolizer for NoSymbols {
+    fn symbolize(&mut self, _: &Arc<Module>, _: u64) -> &[SourceFrame] {
+        &[]
+    }
+
+    fn source(&self, _: &Module) -> SymbolSource {
+        SymbolSource::AddressOnly
+    }
+}
+
 /// The profile of window number `number`, of weight `number` + 1.
 pub fn profile(number: u64) -> Arc<Profile> {
-    Arc::new(Profile::stand_in(FIRST_START + number * WINDOW.as_nanos() as u64, WINDOW, number + 1))
+    let stack = Stack {
+        frames: Box::new([Frame { module: None, address: 0x1000 + number }]),
+        end: StackEnd::Complete,
+    };
+    let window = Window {
+        start_unix_nanos: FIRST_START + number * WINDOW.as_nanos() as u64,
+        duration: WINDOW,
+        period_nanos: 10_101_010,
+        stacks: vec![stack],
+        contexts: vec![SampleContext::default()],
+        samples: vec![WindowSample { stack: StackIndex(0), context: ContextIndex(0), weight: number + 1 }],
+        losses: Vec::new(),
+    };
+    Arc::new(Profile::from_window(&window, &mut NoSymbols, SpanScope::default()))
 }
 
 /// Which window it is that began then.

@@ -40,10 +40,11 @@ impl UnitIndex {
             units.push(offset.0);
             let is_compilation = matches!(header.type_(), UnitType::Compilation | UnitType::Skeleton(_));
             // A unit that cannot be read is left out; the others still serve.
-            if is_compilation && let Ok(unit) = sections.dwarf.unit(header) {
-                if builder.add(&unit, offset.0) == Err(Fault::TooLarge) {
-                    return Err(Fault::TooLarge);
-                }
+            if is_compilation
+                && let Ok(unit) = sections.dwarf.unit(header)
+                && builder.add(&unit, offset.0) == Err(Fault::TooLarge)
+            {
+                return Err(Fault::TooLarge);
             }
             if memory_of(&builder.ranges, &units) > room {
                 return Err(Fault::TooLarge);

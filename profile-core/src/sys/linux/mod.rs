@@ -1,3 +1,9 @@
-//! Linux.
+//! Linux (glibc and musl), by libc and raw system calls.
 
+pub(crate) mod clock;
 pub(crate) mod modules;
+pub(crate) mod process;
+pub(crate) mod signal;
+pub(crate) mod stack;
+pub(crate) mod task;
+pub(crate) mod timer;

@@ -1,0 +1,196 @@
+//! Building a profiler: values of the program, then of the environment, then defaults.
+
+use super::Profiler;
+use super::collector::{CollectorConfig, ProfileCollector};
+use super::report::ReportSums;
+use crate::config::{self, Environment};
+use crate::diag;
+use crate::error::{Error, Result};
+use crate::export::{BatchProfileProcessor, ProfileExporter, ProfileProcessor};
+use crate::profile::SpanScope;
+use crate::resource::{Resource, Value};
+use crate::stats::Stats;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Builds a profiler: `P` is what [`build`](Self::build) returns, made from a [`Profiler`].
+///
+/// Values given here win over the environment (see [`crate::config`]), which wins over defaults. Only `build` fails.
+#[must_use = "a builder does nothing until build is called"]
+pub struct ProfilerBuilder<P = Profiler> {
+    frequency: Option<u32>,
+    window: Option<Duration>,
+    scope: SpanScope,
+    resource: Resource,
+    exporters: Vec<Box<dyn ProfileExporter>>,
+    processors: Vec<Box<dyn ProfileProcessor>>,
+    report_on_exit: bool,
+    builds: PhantomData<fn() -> P>,
+}
+
+impl<P: From<Profiler>> ProfilerBuilder<P> {
+    /// A builder with nothing set.
+    pub fn new() -> Self {
+        Self {
+            frequency: None,
+            window: None,
+            scope: SpanScope::default(),
+            resource: Resource::empty(),
+            exporters: Vec::new(),
+            processors: Vec::new(),
+            report_on_exit: false,
+            builds: PhantomData,
+        }
+    }
+
+    /// The service's name, by which backends find its profiles: the resource attribute `service.name`.
+    pub fn with_service_name(self, name: impl Into<String>) -> Self {
+        self.with_resource_attribute("service.name", name)
+    }
+
+    /// A resource attribute: something that is true of the whole process, such as `deployment.environment.name`.
+    pub fn with_resource_attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.resource.set(key, Value::String(value.into()));
+        self
+    }
+
+    /// How often samples are taken, in Hz of each thread's CPU time: 1 to 1000, by default 99 or `PROFILE_FREQUENCY`.
+    pub fn with_frequency(mut self, hertz: u32) -> Self {
+        self.frequency = Some(hertz);
+        self
+    }
+
+    /// How long a window lasts: 100 ms to 60 s, by default 10 s or `PROFILE_WINDOW`.
+    pub fn with_window(mut self, window: Duration) -> Self {
+        self.window = Some(window);
+        self
+    }
+
+    /// Which span a sample's link, `span_name` and pprof labels name: the local root (the default, what Grafana's button
+    /// selects) or the innermost span.
+    pub fn with_span_scope(mut self, scope: SpanScope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Adds an exporter, behind a [`BatchProfileProcessor`] with default settings.
+    pub fn with_exporter(mut self, exporter: impl ProfileExporter + 'static) -> Self {
+        self.exporters.push(Box::new(exporter));
+        self
+    }
+
+    /// Adds a processor, which gets every profile.
+    pub fn with_processor(mut self, processor: impl ProfileProcessor + 'static) -> Self {
+        self.processors.push(Box::new(processor));
+        self
+    }
+
+    /// Prints the report when the profiler is shut down.
+    pub fn with_report_on_exit(mut self) -> Self {
+        self.report_on_exit = true;
+        self
+    }
+
+    /// Starts the profiler.
+    ///
+    /// Exporters of the program run beside those that the environment names; if there are none, one line says so, and
+    /// nothing leaves the process. A malformed variable is named in a warning and ignored.
+    ///
+    /// # Errors
+    /// [`Config`](crate::error::ErrorKind::Config) for a frequency or window out of range,
+    /// [`AlreadyRunning`](crate::error::ErrorKind::AlreadyRunning) when another profiler runs in this process,
+    /// [`Unsupported`](crate::error::ErrorKind::Unsupported) when the system refuses the signal handler or a thread.
+    /// Refused timers are no error: the profiler runs, and its status says what does not work.
+    pub fn build(self) -> Result<P> {
+        let environment = Environment::of_process();
+        let frequency = match self.frequency {
+            Some(hertz) => config::check_frequency(hertz)?,
+            None => environment.frequency.unwrap_or(config::DEFAULT_FREQUENCY),
+        };
+        let window = match self.window {
+            Some(window) => check_window(window)?,
+            None => environment.window.unwrap_or(config::DEFAULT_WINDOW),
+        };
+        environment.report();
+        let stats = Stats::new();
+        let resource = Resource::of_process(&self.resource, &environment.resource);
+        let mut processors = self.processors;
+        if !environment.disabled {
+            processors.extend(batching(&environment, self.exporters, resource, &stats)?);
+        }
+        let processors: Arc<[_]> = processors.into();
+        let report = Arc::new(Mutex::new(ReportSums::default()));
+        let (sums, receivers) = (Arc::clone(&report), Arc::clone(&processors));
+        let collector = ProfileCollector::new(
+            CollectorConfig { frequency, window, scope: self.scope },
+            Arc::clone(&stats),
+            Box::new(move |profile| {
+                sums.lock().unwrap_or_else(PoisonError::into_inner).add(profile);
+                receivers.iter().for_each(|processor| processor.on_profile(Arc::clone(profile)));
+            }),
+        );
+        if !environment.disabled {
+            collector.start()?;
+        }
+        Ok(P::from(Profiler {
+            collector,
+            processors,
+            report,
+            stats,
+            active: Arc::new(AtomicBool::new(!environment.disabled)),
+            frequency,
+            report_on_exit: self.report_on_exit,
+            disabled: environment.disabled,
+            down: AtomicBool::new(false),
+        }))
+    }
+}
+
+/// The processor of the program's and the environment's exporters, if there are any.
+fn batching(
+    environment: &Environment,
+    given: Vec<Box<dyn ProfileExporter>>,
+    resource: Resource,
+    stats: &Arc<Stats>,
+) -> Result<Option<Box<dyn ProfileProcessor>>> {
+    let exporters = environment.exporters(given);
+    for warning in &exporters.warnings {
+        diag::warn(warning, format_args!("{warning}"));
+    }
+    if let Some(notice) = exporters.notice {
+        diag::info("exporters", format_args!("{notice}"));
+    }
+    if exporters.exporters.is_empty() {
+        return Ok(None);
+    }
+    let builder = BatchProfileProcessor::builder().with_exporters(exporters.exporters);
+    let processor = builder.with_resource(resource).with_stats(Arc::clone(stats)).build()?;
+    Ok(Some(Box::new(processor)))
+}
+
+fn check_window(window: Duration) -> Result<Duration> {
+    if (Duration::from_millis(100)..=Duration::from_secs(60)).contains(&window) {
+        return Ok(window);
+    }
+    Err(Error::config("window", &format!("{window:?}"), "is not from 100 ms to 60 s"))
+}
+
+impl<P: From<Profiler>> Default for ProfilerBuilder<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P> fmt::Debug for ProfilerBuilder<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProfilerBuilder")
+            .field("frequency", &self.frequency)
+            .field("window", &self.window)
+            .field("scope", &self.scope)
+            .field("resource", &self.resource)
+            .finish_non_exhaustive()
+    }
+}

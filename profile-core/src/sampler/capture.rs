@@ -1,0 +1,104 @@
+//! `capture`: the one door by which a sample gets into a thread's ring.
+//!
+//! A sample is a record of words in the ring of the thread it was taken on:
+//!
+//! | word | content |
+//! |---|---|
+//! | the ring's tag | [`SampleHead`]: kind, how the stack ended, whether a span context follows |
+//! | 0 | weight in periods (low half), generation of the unwind tables (high half) |
+//! | 1-6 | the span context, if there is one ([`crate::context::context_of_words`]) |
+//! | then | the addresses, leaf first |
+//!
+//! The unwinder writes each address straight into the ring, so that the handler's own stack frame stays small.
+
+#![allow(unsafe_code)] // the door to the interrupted thread's stack
+
+use crate::collector::StackEnd;
+use crate::context::{RECORD_WORDS, Record};
+use crate::sys::process;
+use crate::thread::Block;
+use crate::unwind::{Registers, StackBounds, TableSlot};
+
+/// The most frames of a stack that are recorded.
+pub(crate) const FRAMES: usize = 128;
+
+/// The most words of a sample: weight, context, addresses.
+const MAX_WORDS: usize = 1 + RECORD_WORDS + FRAMES;
+
+/// One slot for each generation of forks: a child starts with an empty one, whatever handlers were in flight and whoever
+/// was replacing tables at the fork.
+static TABLES: [TableSlot; FORKS] = [const { TableSlot::new() }; FORKS];
+const FORKS: usize = 16;
+
+/// The unwind tables that samples are taken with. Safe in a signal handler: a load and an index.
+#[inline]
+pub(crate) fn tables() -> &'static TableSlot {
+    &TABLES[process::forks() as usize % FORKS]
+}
+
+/// What a sample counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// CPU time, in periods.
+    Cpu = 1,
+}
+
+/// What a sample is, as the tag of its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SampleHead {
+    pub(crate) kind: u8,
+    pub(crate) end: StackEnd,
+    pub(crate) has_context: bool,
+}
+
+impl SampleHead {
+    pub(crate) const fn to_tag(self) -> u32 {
+        u32::from_le_bytes([self.kind, self.end as u8, self.has_context as u8, 0])
+    }
+
+    pub(crate) const fn from_tag(tag: u32) -> Self {
+        let [kind, end, has_context, _] = tag.to_le_bytes();
+        Self { kind, end: StackEnd::from_u8(end), has_context: has_context != 0 }
+    }
+}
+
+/// Takes a sample of the calling thread, which was at `registers`, into its own ring.
+///
+/// Runs in a signal handler. No step allocates, locks, makes a system call, touches thread-local storage or panics: the
+/// ring's operations are bounded atomics, the record is atomics in memory that is never unmapped, the tables are pinned
+/// by the guard while in use, and the unwinder reads only between the bounds of the thread's own stack. The only loop is
+/// the unwinder's, and ends after [`FRAMES`] frames.
+#[inline]
+pub(crate) fn capture(block: &'static Block, kind: Kind, weight: u64, registers: Registers) {
+    let Some(mut sample) = block.ring.reserve(MAX_WORDS) else {
+        // The ring is full: the loss is counted in the ring with its weight, and exported as a sample of its own.
+        return block.ring.count_dropped(kind as usize, weight);
+    };
+    sample.push(0); // filled in below, when the generation is known
+    let context = block.current().get().map(Record::words);
+    for word in context.iter().flatten() {
+        sample.push(*word);
+    }
+    let stack = block.stack();
+    let stack = StackBounds { low: stack.start, high: stack.end };
+    let mut put = |address: u64| sample.push(address);
+    let guard = tables().enter();
+    let (generation, end) = match guard.get() {
+        Some(tables) => {
+            // SAFETY: the registers are those of the thread that the handler runs on, and the block is that thread's: a
+            // block goes to another thread only when its own has left the task list. The bounds came from the C library or
+            // the kernel; the kernel keeps a stack mapped from the stack pointer up to its top. A stack pointer that is not
+            // between the bounds is not walked from.
+            let end = unsafe { tables.walk(registers, stack, FRAMES, &mut put) };
+            (tables.generation(), end)
+        }
+        None => {
+            put(registers.pc);
+            (0, StackEnd::NotReady)
+        }
+    };
+    drop(guard);
+    sample.set(0, weight.min(u64::from(u32::MAX)) | u64::from(generation) << 32);
+    sample.commit(SampleHead { kind: kind as u8, end, has_context: context.is_some() }.to_tag());
+}

@@ -1,0 +1,252 @@
+//! The spans of one subscriber: what a `tracing` layer calls when spans open, are entered, left and closed.
+//!
+//! A span's ids are settled at its first enter, not when it opens: OpenTelemetry fixes them only then (a remote parent may
+//! still be set before). The local root is a property of each span, handed down from parent to child; it is never inferred
+//! from the trace id, because two requests of one trace do meet on one thread.
+
+use crate::context::{Record, RecordIndex, SpanContext, SpanId, SpanPath, SpanTable, TraceFlags, TraceId};
+use crate::random;
+use crate::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Follows the spans of one subscriber. All calls are lock-free and never panic; a span that does not fit into the table is
+/// not known here, counted, and its code counts for the span around it.
+#[derive(Debug)]
+pub struct SpanTracker {
+    table: SpanTable,
+    /// Tells this subscriber's span ids from another's on the threads' span stacks.
+    salt: u64,
+    /// Whether ids ever came from outside. From then on none are invented: they would name traces that do not exist.
+    foreign_ids: AtomicBool,
+    /// Whether new spans are followed: not after the profiler's shutdown.
+    active: Arc<AtomicBool>,
+}
+
+/// What an [enter](SpanTracker::enter) settled, the first time a span was entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Entered {
+    /// Nothing new, or a span that is not known.
+    Again,
+    /// The span is its request's outermost span in this process: samples of the request link to `0`.
+    LocalRoot(SpanContext),
+    /// The span belongs to a local root that was entered before, or has no ids.
+    Inner,
+}
+
+/// Spans that did not fit into the tables, since the process started.
+static UNTRACKED: AtomicU64 = AtomicU64::new(0);
+
+/// How many spans were too many to follow, since the process started. Their code counts for the spans around them.
+#[must_use]
+pub fn untracked() -> u64 {
+    UNTRACKED.load(Ordering::Relaxed)
+}
+
+#[cold]
+fn count_untracked() {
+    UNTRACKED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How far up a chain of spans that were never entered ids are settled.
+const MAX_UNSETTLED: usize = 64;
+
+impl SpanTracker {
+    /// A tracker without spans, which follows new ones while `active` is set.
+    #[must_use]
+    pub(crate) fn new(active: Arc<AtomicBool>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let salt =
+            NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15) & (u64::MAX << 40);
+        Self { table: SpanTable::new(), salt, foreign_ids: AtomicBool::new(false), active }
+    }
+
+    /// Whether new spans are followed.
+    #[inline]
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// A span called `name` opens inside `parent`. Keys are the subscriber's span ids: unique among its open spans.
+    pub fn open(&self, key: u64, parent: Option<u64>, name: &'static str) {
+        let parent =
+            parent.and_then(|parent| self.table.get(parent)).map_or(RecordIndex::NONE, |(record, _)| record);
+        let path = parent.get().map_or(SpanPath::NONE, |record| record.path()).child(name);
+        path.count_opened();
+        let Some(index) = RecordIndex::take() else { return count_untracked() };
+        if let Some(record) = index.get() {
+            record.open(path, parent);
+        }
+        if !self.table.insert(key, index) {
+            index.give_back();
+            count_untracked();
+        }
+    }
+
+    /// Whether the span `key` is known.
+    #[must_use]
+    pub fn knows(&self, key: u64) -> bool {
+        self.table.get(key).is_some()
+    }
+
+    /// The calling thread enters the span. `outside` is asked, at the span's first enter only, for the ids that a tracing
+    /// system gave it; without any, W3C ids of our own are made.
+    #[inline]
+    pub fn enter(&self, key: u64, outside: impl FnOnce() -> Option<SpanContext>) -> Entered {
+        let Some((record, settled)) = self.table.get(key) else { return Entered::Again };
+        let entered = if settled { Entered::Again } else { self.settle(key, record, outside()) };
+        thread::enter(key ^ self.salt, record);
+        entered
+    }
+
+    /// The calling thread leaves the span.
+    #[inline]
+    pub fn exit(&self, key: u64) {
+        thread::exit(key ^ self.salt);
+    }
+
+    /// The span is closed: no thread is in it any more, nor will be.
+    pub fn close(&self, key: u64) {
+        if let Some(record) = self.table.remove(key) {
+            record.give_back();
+        }
+    }
+
+    #[cold]
+    fn settle(&self, key: u64, index: RecordIndex, outside: Option<SpanContext>) -> Entered {
+        let Some(record) = index.get() else { return Entered::Again };
+        if !record.ids_unknown() {
+            // A span below this one was entered first, and settled its ancestors.
+            self.table.settle(key);
+            return Entered::Again;
+        }
+        let entered = match outside.filter(SpanContext::is_valid) {
+            Some(ids) => {
+                self.foreign_ids.store(true, Ordering::Relaxed);
+                settle_as(index, ids)
+            }
+            None if self.foreign_ids.load(Ordering::Relaxed) => settle_as(index, SpanContext::default()),
+            None => settle_own(index, MAX_UNSETTLED),
+        };
+        debug_assert!(!record.ids_unknown());
+        self.table.settle(key);
+        entered
+    }
+}
+
+/// The span that the calling thread is in, if it is in one that has ids.
+#[must_use]
+pub fn current() -> Option<SpanContext> {
+    thread::innermost().get().map(|record| record.ids()).filter(SpanContext::is_valid)
+}
+
+/// Gives the span these ids. It belongs to its parent's local root if it belongs to its parent's trace; a span of another
+/// trace than its parent (a remote parent was set) is a local root itself.
+fn settle_as(index: RecordIndex, ids: SpanContext) -> Entered {
+    let Some(record) = index.get() else { return Entered::Again };
+    let own = (ids.span_id, record.path());
+    let parent = record.parent().get().filter(|parent| !parent.ids_unknown());
+    let inherited = parent.filter(|parent| !ids.is_valid() || parent.ids().trace_id == ids.trace_id);
+    let root = inherited.map_or(own, |parent| parent.root());
+    record.set_ids(ids, root);
+    if ids.is_valid() && root.0 == ids.span_id { Entered::LocalRoot(ids) } else { Entered::Inner }
+}
+
+/// Gives the span new ids of our own, and its ancestors too if they were never entered.
+fn settle_own(index: RecordIndex, depth: usize) -> Entered {
+    let Some(record) = index.get() else { return Entered::Again };
+    if depth > 0 && record.parent().get().is_some_and(Record::ids_unknown) {
+        settle_own(record.parent(), depth - 1);
+    }
+    let above = record.parent().get().map(|parent| parent.ids()).filter(SpanContext::is_valid);
+    let flags = TraceFlags::from_u8(TraceFlags::SAMPLED.to_u8() | TraceFlags::RANDOM.to_u8());
+    let new_trace = || TraceId::from_bytes(random::bytes());
+    let ids = SpanContext {
+        trace_id: above.map_or_else(new_trace, |above| above.trace_id),
+        span_id: SpanId::from_u64(random::word() | 1),
+        flags: above.map_or(flags, |above| above.flags),
+    };
+    settle_as(index, ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outside(trace: u8, span: u64) -> Option<SpanContext> {
+        let flags = TraceFlags::SAMPLED;
+        Some(SpanContext {
+            trace_id: TraceId::from_bytes([trace; 16]),
+            span_id: SpanId::from_u64(span),
+            flags,
+        })
+    }
+
+    fn root_now() -> (SpanId, SpanPath) {
+        thread::innermost().get().unwrap().root()
+    }
+
+    #[test]
+    fn two_requests_of_one_trace_on_one_thread_keep_their_own_roots() {
+        let spans = SpanTracker::new(Arc::new(AtomicBool::new(true)));
+        for request in [10, 20] {
+            spans.open(request, None, "request");
+            spans.open(request + 1, Some(request), "step");
+        }
+        assert_eq!(spans.enter(10, || outside(1, 100)), Entered::LocalRoot(outside(1, 100).unwrap()));
+        spans.exit(10);
+        assert_eq!(spans.enter(20, || outside(1, 200)), Entered::LocalRoot(outside(1, 200).unwrap()));
+        assert_eq!(spans.enter(21, || outside(1, 201)), Entered::Inner);
+        assert_eq!(root_now().0, SpanId::from_u64(200));
+        spans.exit(21);
+        spans.exit(20);
+        assert_eq!(spans.enter(11, || outside(1, 101)), Entered::Inner);
+        assert_eq!((root_now().0, current()), (SpanId::from_u64(100), outside(1, 101)));
+        spans.exit(11);
+        assert_eq!(current(), None);
+    }
+
+    #[test]
+    fn own_ids_make_one_trace_of_a_request() {
+        let spans = SpanTracker::new(Arc::new(AtomicBool::new(true)));
+        spans.open(1, None, "root");
+        spans.open(2, Some(1), "child");
+        // The child runs before its parent ever does.
+        spans.enter(2, || None);
+        let child = current().unwrap();
+        let (root, path) = root_now();
+        spans.exit(2);
+        spans.enter(1, || None);
+        let parent = current().unwrap();
+        assert_eq!((child.trace_id, root, path.name()), (parent.trace_id, parent.span_id, "root"));
+        assert!(parent.flags.is_sampled() && parent.span_id != child.span_id);
+        spans.exit(1);
+    }
+
+    #[test]
+    fn no_ids_are_invented_beside_foreign_ones_and_a_remote_parent_makes_a_root() {
+        let spans = SpanTracker::new(Arc::new(AtomicBool::new(true)));
+        spans.open(1, None, "a");
+        spans.open(2, Some(1), "b");
+        spans.open(3, None, "c");
+        spans.enter(1, || outside(1, 5));
+        assert_eq!(spans.enter(2, || outside(2, 6)), Entered::LocalRoot(outside(2, 6).unwrap()));
+        spans.exit(2);
+        spans.exit(1);
+        assert_eq!(spans.enter(3, || None), Entered::Inner);
+        assert_eq!(current(), None);
+        spans.exit(3);
+    }
+
+    #[test]
+    fn closed_spans_are_forgotten() {
+        let spans = SpanTracker::new(Arc::new(AtomicBool::new(true)));
+        for key in 1..10_000 {
+            spans.open(key, None, "short");
+            spans.close(key);
+            assert!(!spans.knows(key));
+        }
+    }
+}

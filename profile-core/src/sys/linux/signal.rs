@@ -1,0 +1,139 @@
+//! SIGPROF: our handler, and the handlers of others.
+//!
+//! The handler stays installed for the life of the process once it was there. Restoring the default action would kill
+//! the process at the next signal that is still on its way, and another library may have saved our handler as the one
+//! to go back to. While nothing is sampled it only passes on what is not ours.
+//!
+//! A signal is ours when it comes from a POSIX timer (`SI_TIMER`) and carries our [cookie](cookie). All others go to the
+//! handler that was there before.
+
+use crate::unwind::Registers;
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// One expiry of one of our timers, as seen by the thread that it interrupted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tick {
+    /// What the timer was started with.
+    pub(crate) payload: u32,
+    /// How many periods came due: one and the overruns.
+    pub(crate) weight: u64,
+    /// Where the thread was.
+    pub(crate) registers: Registers,
+}
+
+/// What to do on a tick. It runs in a signal handler: no allocation, no lock, no system call.
+pub(crate) type OnTick = fn(&Tick);
+
+/// "PROF" in the upper half of a cookie tells our timers' signals from those of other timers.
+const MAGIC: u64 = 0x5052_4F46 << 32;
+
+/// `SI_TIMER` of `<asm-generic/siginfo.h>`.
+const SI_TIMER: libc::c_int = -2;
+
+static ON_TICK: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+/// The action that was there before ours, leaked once it has been stored.
+static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The value a timer is started with so that its signals are known as ours.
+pub(crate) const fn cookie(payload: u32) -> u64 {
+    MAGIC | payload as u64
+}
+
+/// Makes `on_tick` the receiver of our timers' signals. Calling it again with the same function is cheap; it puts our
+/// handler back in front when another library has replaced it since.
+pub(crate) fn install(on_tick: OnTick) -> io::Result<()> {
+    ON_TICK.store(on_tick as *mut (), Ordering::Release);
+    let current = action(None)?;
+    if current.sa_sigaction == handler as *const () as usize {
+        return Ok(());
+    }
+    // Stored before our handler can run, so that it always knows whom to pass a foreign signal to. The old value, if
+    // any, may be in use by a handler right now: it is leaked, a few dozen bytes for each time another library came between.
+    PREVIOUS.store(Box::into_raw(Box::new(current)), Ordering::Release);
+    // SAFETY: an all-zero sigaction is a valid value of that plain C struct.
+    let mut ours: libc::sigaction = unsafe { std::mem::zeroed() };
+    ours.sa_sigaction = handler as *const () as usize;
+    // SA_RESTART: interrupted system calls go on. SA_ONSTACK: threads with small stacks may have another one for signals.
+    ours.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+    action(Some(&ours)).map(drop)
+}
+
+/// Reads, and with `new` replaces, the action of SIGPROF.
+fn action(new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
+    let mut old = MaybeUninit::<libc::sigaction>::zeroed();
+    let new = new.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `new` is null or a live action whose handler obeys the rules for handlers; `old` is storage for the result.
+    if unsafe { libc::sigaction(libc::SIGPROF, new, old.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so `old` is filled; and all zero would be valid too.
+    Ok(unsafe { old.assume_init() })
+}
+
+/// The kernel's `siginfo_t` of a timer signal. Source: Linux `include/uapi/asm-generic/siginfo.h`, `_timer`.
+#[repr(C)]
+struct TimerInfo {
+    signo: libc::c_int,
+    errno: libc::c_int,
+    code: libc::c_int,
+    _pad: libc::c_int,
+    timer: libc::c_int,
+    overrun: libc::c_int,
+    value: u64,
+}
+
+extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: errno's location is valid for the whole life of the thread, and touching it allocates nothing: it lies in
+    // libc's own static thread-local storage.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above. The interrupted code may be about to read errno, so it must find its value again.
+    let saved = unsafe { *errno };
+    // SAFETY: the kernel passes a siginfo_t, which is larger than TimerInfo; the fields beyond `code` are read only for
+    // SI_TIMER, for which they have this layout, and are plain integers in any case.
+    let timer = unsafe { &*info.cast::<TimerInfo>() };
+    if timer.code == SI_TIMER && timer.value & (0xffff_ffff << 32) == MAGIC {
+        let tick = Tick {
+            payload: timer.value as u32,
+            weight: 1 + u64::try_from(timer.overrun).unwrap_or(0),
+            // SAFETY: SA_SIGINFO handlers get the interrupted context of their own thread.
+            registers: unsafe { Registers::from_ucontext(context) },
+        };
+        let on_tick = ON_TICK.load(Ordering::Acquire);
+        if !on_tick.is_null() {
+            // SAFETY: only `install` stores here, and only values of this type.
+            let on_tick = unsafe { std::mem::transmute::<*mut (), OnTick>(on_tick) };
+            on_tick(&tick);
+        }
+    } else {
+        pass_on(signal, info, context);
+    }
+    // SAFETY: as above.
+    unsafe { *errno = saved };
+}
+
+/// Hands a signal that is not ours to the handler that was there before us. The default action of SIGPROF is to kill
+/// the process: as for a program that never asked for SIGPROF, but then nobody sends it any; so it is not carried out.
+fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let previous = PREVIOUS.load(Ordering::Acquire);
+    if previous.is_null() {
+        return;
+    }
+    // SAFETY: only `install` stores here, a leaked allocation that is never changed again.
+    let previous = unsafe { &*previous };
+    let address = previous.sa_sigaction;
+    if address == libc::SIG_DFL || address == libc::SIG_IGN {
+        return;
+    }
+    if previous.sa_flags & libc::SA_SIGINFO != 0 {
+        type WithInfo = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+        // SAFETY: the former owner registered this address as a handler of three arguments.
+        let former = unsafe { std::mem::transmute::<usize, WithInfo>(address) };
+        former(signal, info, context);
+    } else {
+        // SAFETY: the former owner registered this address as a handler of one argument.
+        let former = unsafe { std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(address) };
+        former(signal);
+    }
+}

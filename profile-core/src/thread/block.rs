@@ -1,0 +1,148 @@
+//! One thread's block.
+
+use crate::context::RecordIndex;
+use crate::ring::Ring;
+use std::ops::Range;
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// How many entered spans a thread's stack remembers. Deeper ones are published but not remembered.
+pub(super) const STACK: usize = 128;
+
+/// Everything the profiler keeps for one thread. All zero is a valid, unused block: it is all atomics, so that the thread,
+/// its signal handler and the collector can share it.
+#[repr(C, align(64))]
+pub(crate) struct Block {
+    // Written by the thread on every enter and exit, read by its signal handler.
+    pub(super) current: AtomicU32,
+    pub(super) depth: AtomicU32,
+    pub(super) records: [AtomicU32; STACK],
+    pub(super) keys: [AtomicU64; STACK],
+
+    // Written by whoever registers the thread, read by the handler.
+    stack_low: AtomicU64,
+    stack_high: AtomicU64,
+    tid: AtomicI32,
+    life: AtomicU8,
+
+    // The sampler's: the timer (0: none, -1: being made, otherwise the kernel's id plus one).
+    timer: AtomicI32,
+    // The registry's: the thread's start time in ticks since boot; 0 for a thread that registered itself and will say
+    // when it ends.
+    start_time: AtomicU64,
+    // The sampler's: the thread's CPU clock when it got its timer, in nanoseconds. What came before is not ours to count.
+    pub(crate) cpu_base: AtomicU64,
+
+    // Filled by the thread and its handler, emptied by the collector.
+    pub(crate) ring: Ring,
+}
+
+/// Where a block is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Life {
+    /// Nobody's.
+    Free = 0,
+    /// A living thread's.
+    Live = 1,
+    /// Its thread has ended or is about to; the collector empties the ring once more.
+    Ended = 2,
+}
+
+const NO_TIMER: i32 = 0;
+const MAKING_TIMER: i32 = -1;
+
+impl Block {
+    /// Hands the block to a thread.
+    pub(super) fn begin(&self, tid: i32, start_time: u64, stack: Option<Range<u64>>) {
+        self.depth.store(0, Ordering::Relaxed);
+        self.current.store(0, Ordering::Relaxed);
+        self.tid.store(tid, Ordering::Relaxed);
+        self.start_time.store(start_time, Ordering::Relaxed);
+        self.cpu_base.store(0, Ordering::Relaxed);
+        self.set_stack(stack.unwrap_or(0..0));
+        self.life.store(Life::Live as u8, Ordering::Release);
+    }
+
+    /// Says where the thread's stack lies. High last: a handler in between sees an empty range and reads nothing.
+    pub(crate) fn set_stack(&self, stack: Range<u64>) {
+        self.stack_high.store(0, Ordering::Relaxed);
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        self.stack_low.store(stack.start, Ordering::Relaxed);
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        self.stack_high.store(stack.end, Ordering::Release);
+    }
+
+    /// Where the thread's stack lies; empty if that is not known.
+    #[inline]
+    pub(crate) fn stack(&self) -> Range<u64> {
+        let high = self.stack_high.load(Ordering::Acquire);
+        self.stack_low.load(Ordering::Relaxed)..high
+    }
+
+    /// The record of the span that the thread is in.
+    #[inline]
+    pub(crate) fn current(&self) -> RecordIndex {
+        RecordIndex::from_u32(self.current.load(Ordering::Relaxed))
+    }
+
+    /// The kernel's id of the thread.
+    pub(crate) fn tid(&self) -> i32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    /// When the thread started; 0 if it registered itself.
+    pub(super) fn start_time(&self) -> u64 {
+        self.start_time.load(Ordering::Relaxed)
+    }
+
+    /// Makes a thread that the scan had found one that will say when it ends.
+    pub(super) fn adopt(&self) {
+        self.start_time.store(0, Ordering::Relaxed);
+    }
+
+    /// Where the block is in its life.
+    pub(crate) fn life(&self) -> Life {
+        match self.life.load(Ordering::Acquire) {
+            1 => Life::Live,
+            2 => Life::Ended,
+            _ => Life::Free,
+        }
+    }
+
+    pub(super) fn set_life(&self, life: Life) {
+        self.life.store(life as u8, Ordering::Release);
+    }
+
+    /// Claims the right to give the thread a timer. Whoever gets `true` must call [`set_timer`](Self::set_timer).
+    pub(crate) fn claim_timer(&self) -> bool {
+        self.timer.compare_exchange(NO_TIMER, MAKING_TIMER, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Stores the claimed timer; `None` if it could not be made.
+    pub(crate) fn set_timer(&self, id: Option<i32>) {
+        self.timer.store(id.map_or(NO_TIMER, |id| id.wrapping_add(1)), Ordering::Release);
+    }
+
+    /// Takes the timer out of the block, so that exactly one caller deletes it.
+    pub(crate) fn take_timer(&self) -> Option<i32> {
+        let mut now = self.timer.load(Ordering::Acquire);
+        while now > NO_TIMER {
+            match self.timer.compare_exchange(now, NO_TIMER, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(now - 1),
+                Err(other) => now = other,
+            }
+        }
+        None
+    }
+
+    /// The kernel's id of the thread's timer.
+    pub(crate) fn timer_id(&self) -> Option<i32> {
+        let timer = self.timer.load(Ordering::Acquire);
+        (timer > NO_TIMER).then(|| timer - 1)
+    }
+
+    /// Whether the thread has a timer.
+    pub(crate) fn has_timer(&self) -> bool {
+        self.timer.load(Ordering::Acquire) > NO_TIMER
+    }
+}

@@ -1,0 +1,159 @@
+//! Which span a thread is in: a small stack of the spans it has entered, and the publication of the innermost.
+//!
+//! The stack is an array in the thread's block. Exits may come out of order, so an exit searches for its span; a span may
+//! be entered twice on one thread and on several threads at once, and nothing here belongs to the span. Publication is
+//! one store of the record's number; the reader is a signal handler on the same thread, so compiler fences are all the
+//! ordering it takes.
+
+use super::block::{Block, STACK};
+use super::registry::{own, own_if_any};
+use crate::context::RecordIndex;
+use std::sync::atomic::{Ordering, compiler_fence};
+
+/// The calling thread enters the span of `record`; `key` names it for the exit.
+#[inline]
+pub(crate) fn enter(key: u64, record: RecordIndex) {
+    if let Some(block) = own() {
+        block.push(key, record);
+    }
+}
+
+/// The calling thread leaves the span that it entered last under `key`. A span that this thread never entered is left
+/// alone.
+#[inline]
+pub(crate) fn exit(key: u64) {
+    if let Some(block) = own_if_any() {
+        block.pop(key);
+    }
+}
+
+/// The record of the span that the calling thread is in.
+pub(crate) fn innermost() -> RecordIndex {
+    own_if_any().map_or(RecordIndex::NONE, Block::current)
+}
+
+impl Block {
+    #[inline]
+    fn push(&self, key: u64, record: RecordIndex) {
+        let depth = self.depth.load(Ordering::Relaxed);
+        if let (Some(slot), Some(name)) = (self.records.get(depth as usize), self.keys.get(depth as usize)) {
+            slot.store(record.to_u32(), Ordering::Relaxed);
+            name.store(key, Ordering::Relaxed);
+        }
+        self.depth.store(depth.wrapping_add(1), Ordering::Relaxed);
+        self.publish(record.to_u32());
+    }
+
+    #[inline]
+    fn pop(&self, key: u64) {
+        let depth = self.depth.load(Ordering::Relaxed) as usize;
+        let Some(top) = depth.checked_sub(1) else { return };
+        if self.keys.get(top).is_some_and(|name| name.load(Ordering::Relaxed) == key) {
+            self.shrink(top);
+        } else {
+            self.pop_inner(key, depth);
+        }
+    }
+
+    /// An exit that is not of the innermost remembered span.
+    #[cold]
+    fn pop_inner(&self, key: u64, depth: usize) {
+        if depth > STACK {
+            // The span lies beyond what the stack remembers: the innermost remembered one is the best answer.
+            return self.shrink(depth - 1);
+        }
+        let Some(found) = self.keys.iter().take(depth).rposition(|name| name.load(Ordering::Relaxed) == key)
+        else {
+            return;
+        };
+        for above in found + 1..depth {
+            let (record, name) = (&self.records[above], &self.keys[above]);
+            self.records[above - 1].store(record.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.keys[above - 1].store(name.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.shrink(depth - 1);
+    }
+
+    /// Enters all spans that `other` is in.
+    pub(super) fn enter_all_of(&self, other: &Self) {
+        let depth = other.depth.load(Ordering::Relaxed) as usize;
+        for (record, key) in other.records.iter().zip(&other.keys).take(depth) {
+            self.push(key.load(Ordering::Relaxed), RecordIndex::from_u32(record.load(Ordering::Relaxed)));
+        }
+    }
+
+    /// Sets the depth and publishes the span that is now innermost.
+    #[inline]
+    fn shrink(&self, depth: usize) {
+        self.depth.store(depth as u32, Ordering::Relaxed);
+        let top = depth.min(STACK).checked_sub(1).and_then(|top| self.records.get(top));
+        self.publish(top.map_or(0, |record| record.load(Ordering::Relaxed)));
+    }
+
+    #[inline]
+    fn publish(&self, record: u32) {
+        // The record's own fields were written before; the handler on this thread must not see the number earlier.
+        compiler_fence(Ordering::Release);
+        self.current.store(record, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_a_thread(check: impl FnOnce() + Send) {
+        std::thread::scope(|scope| scope.spawn(check).join().unwrap());
+    }
+
+    const A: RecordIndex = RecordIndex::from_u32(11);
+    const B: RecordIndex = RecordIndex::from_u32(12);
+    const C: RecordIndex = RecordIndex::from_u32(13);
+
+    #[test]
+    fn exits_in_any_order_leave_the_innermost_remaining_span() {
+        on_a_thread(|| {
+            enter(1, A);
+            enter(2, B);
+            enter(3, C);
+            exit(2);
+            assert_eq!(innermost(), C);
+            exit(3);
+            assert_eq!(innermost(), A);
+            exit(99);
+            assert_eq!(innermost(), A, "a span never entered here changes nothing");
+            exit(1);
+            assert_eq!(innermost(), RecordIndex::NONE);
+            exit(1);
+            assert_eq!(innermost(), RecordIndex::NONE);
+        });
+    }
+
+    #[test]
+    fn a_span_entered_twice_is_left_twice() {
+        on_a_thread(|| {
+            for (key, record) in [(1, A), (2, B), (1, A)] {
+                enter(key, record);
+            }
+            exit(1);
+            assert_eq!(innermost(), B);
+            exit(2);
+            assert_eq!(innermost(), A);
+        });
+    }
+
+    #[test]
+    fn deeper_than_the_stack_remembers_still_comes_back() {
+        on_a_thread(|| {
+            enter(1, A);
+            for key in 0..3 * STACK as u64 {
+                enter(100 + key, B);
+            }
+            for key in (0..3 * STACK as u64).rev() {
+                assert_ne!(innermost(), RecordIndex::NONE);
+                exit(100 + key);
+            }
+            assert_eq!(innermost(), A);
+        });
+    }
+}

@@ -1,0 +1,199 @@
+//! Who has a block.
+//!
+//! Two parties hand out blocks: a thread itself, when it first enters a span, and the collector's scan of the task list.
+//! They meet under one lock, so a thread has one block and one timer, whoever comes first. Thread ids are reused by the
+//! kernel. A thread that registered itself says when it ends, by a destructor; one found by the scan is told from a
+//! later thread of the same id by its start time.
+
+use super::{Block, BlockIndex, Life, blocks};
+use crate::sys::{process, stack, task};
+use hashbrown::HashMap;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// What the sampler does with a thread that is new, or about to end. Called on that thread or on the collector's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnThread {
+    /// The thread has a block: give it a timer if one is wanted.
+    pub(crate) begins: fn(BlockIndex, &'static Block),
+    /// The thread ends: take its timer away.
+    pub(crate) ends: fn(&'static Block),
+}
+
+#[derive(Default)]
+struct Registry {
+    by_tid: HashMap<i32, BlockIndex>,
+    free: Vec<BlockIndex>,
+}
+
+static HOOK: OnceLock<OnThread> = OnceLock::new();
+/// One registry for each generation of forks: a child starts over with a fresh one, whoever held the lock at the fork.
+static REGISTRIES: [OnceLock<Mutex<Registry>>; FORKS] = [const { OnceLock::new() }; FORKS];
+/// How many forks deep (a child's child's child) a lock held at the fork cannot do harm.
+const FORKS: usize = 16;
+
+thread_local! {
+    /// This thread's block. Neither has a destructor, so both can be read at any time, also while the thread ends.
+    static OWN: Cell<Option<&'static Block>> = const { Cell::new(None) };
+    static ENDED: Cell<bool> = const { Cell::new(false) };
+    static AT_EXIT: AtExit = const { AtExit };
+}
+
+struct AtExit;
+
+/// Sets what happens to threads that come and go. The first call counts.
+pub(crate) fn set_hook(hook: OnThread) {
+    HOOK.get_or_init(|| hook);
+}
+
+/// The calling thread's block; made when the thread has none yet. `None` while the thread is ending, or when there are
+/// no blocks left.
+#[inline]
+pub(super) fn own() -> Option<&'static Block> {
+    OWN.get().or_else(register)
+}
+
+/// The calling thread's block if it has one.
+#[inline]
+pub(super) fn own_if_any() -> Option<&'static Block> {
+    OWN.get()
+}
+
+#[cold]
+#[inline(never)]
+fn register() -> Option<&'static Block> {
+    if ENDED.get() {
+        return None;
+    }
+    // Makes the destructor run when the thread ends. Fails only while it is ending already.
+    AT_EXIT.try_with(|_| ()).ok()?;
+    let tid = task::current();
+    let bounds = stack::of_this_thread();
+    let (index, block) = {
+        let mut registry = lock();
+        let found = registry.by_tid.get(&tid).copied().filter(|found| is_still(*found, tid));
+        if let Some((index, block)) = found.and_then(|index| Some((index, index.get()?))) {
+            block.adopt();
+            block.set_stack(bounds.unwrap_or(0..0));
+            (index, block)
+        } else {
+            registry.begin(tid, 0, bounds)?
+        }
+    };
+    OWN.set(Some(block));
+    begins(index, block);
+    Some(block)
+}
+
+/// Gives a thread found by the scan a block, unless it has one.
+pub(crate) fn adopt(tid: i32) {
+    let Some(start_time) = task::start_time(tid) else { return };
+    let bounds = if tid == process::id() { stack::of_main_thread() } else { None };
+    let begun = {
+        let mut registry = lock();
+        if registry.by_tid.get(&tid).is_some_and(|found| is_still(*found, tid)) {
+            return;
+        }
+        registry.begin(tid, start_time, bounds)
+    };
+    if let Some((index, block)) = begun {
+        begins(index, block);
+    }
+}
+
+/// Whether the thread that the block was made for still exists, and is not a later one of the same id.
+pub(crate) fn is_same(block: &Block) -> bool {
+    match block.start_time() {
+        0 => true, // it registered itself and will say when it ends
+        known => task::start_time(block.tid()) == Some(known),
+    }
+}
+
+/// Takes a block back. Its thread is no longer in the task list and its ring is empty.
+pub(crate) fn forget(index: BlockIndex, block: &'static Block) {
+    let mut registry = lock();
+    if registry.by_tid.get(&block.tid()) == Some(&index) {
+        registry.by_tid.remove(&block.tid());
+    }
+    if let Some(mut ring) = block.ring.consumer() {
+        let _emptied_before = ring.reset();
+    }
+    block.set_life(Life::Free);
+    registry.free.push(index);
+}
+
+/// Starts over in a forked child, in which only the calling thread exists: it gets a new block with the spans that it is in,
+/// and all others are free. Does nothing in a process that was not forked since the last call.
+pub(crate) fn after_fork() {
+    static SEEN: AtomicU32 = AtomicU32::new(0);
+    let forks = process::forks();
+    if SEEN.swap(forks, Ordering::Relaxed) == forks {
+        return;
+    }
+    let before = OWN.take();
+    for (index, block) in blocks() {
+        block.set_life(Life::Free);
+        block.set_timer(None); // timers are not inherited
+        // A ring that the collector was emptying at the fork stays locked: that block is given up.
+        if let Some(mut ring) = block.ring.consumer() {
+            let _inherited = ring.reset();
+            if before.is_none_or(|own| !std::ptr::eq(own, block)) {
+                lock().free.push(index);
+            }
+        }
+    }
+    if let (Some(before), Some(now)) = (before, own()) {
+        now.enter_all_of(before);
+    }
+}
+
+/// Whether the block still belongs to the thread that `tid` names now.
+fn is_still(index: BlockIndex, tid: i32) -> bool {
+    let Some(block) = index.get() else { return false };
+    let same = block.tid() == tid && is_same(block);
+    if !same {
+        block.set_life(Life::Ended);
+    }
+    same && block.life() == Life::Live
+}
+
+impl Registry {
+    fn begin(
+        &mut self,
+        tid: i32,
+        start_time: u64,
+        bounds: Option<std::ops::Range<u64>>,
+    ) -> Option<(BlockIndex, &'static Block)> {
+        let index = self.free.pop().or_else(BlockIndex::fresh)?;
+        let block = index.get()?;
+        block.begin(tid, start_time, bounds);
+        self.by_tid.insert(tid, index);
+        Some((index, block))
+    }
+}
+
+fn begins(index: BlockIndex, block: &'static Block) {
+    if let Some(hook) = HOOK.get() {
+        (hook.begins)(index, block);
+    }
+}
+
+fn lock() -> MutexGuard<'static, Registry> {
+    let registry = &REGISTRIES[process::forks() as usize % FORKS];
+    registry.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for AtExit {
+    fn drop(&mut self) {
+        ENDED.set(true);
+        if let Some(block) = OWN.take() {
+            if let Some(hook) = HOOK.get() {
+                (hook.ends)(block);
+            }
+            // Published spans would outlive the thread's own destructors; the last samples of an ending thread are its own.
+            block.current.store(0, Ordering::Relaxed);
+            block.set_life(Life::Ended);
+        }
+    }
+}
