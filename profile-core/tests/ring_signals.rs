@@ -2,7 +2,7 @@
 //! their handlers write into the same ring, and may interrupt each other; another thread reads.
 //!
 //! The ring lies in fresh mapped memory, as in the profiler.
-
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)] // the door of this test: a mapping, timers and a signal handler
 

@@ -1,5 +1,6 @@
 //! The sample ring between two real threads: every record arrives whole, in order, or is counted as dropped. Without
 //! signals and without unsafe code, so that `scripts/tsan` can watch.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -1,4 +1,5 @@
 //! Functions, inlined frames, files and lines of this very test, checked against what the compiler says here.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 
 mod symbolize_common;
 

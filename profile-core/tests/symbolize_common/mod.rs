@@ -1,6 +1,6 @@
 //! What the tests of symbolising share: the modules of this very process, read from the kernel's list of mappings and
 //! from the files by an independent ELF reader.
-
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 #![allow(dead_code, unreachable_pub, clippy::missing_panics_doc)] // each test file uses its part
 
 use object::{Object, ObjectSegment, SegmentFlags, elf};
