@@ -5,8 +5,8 @@
 mod export_support;
 
 use export_support::{
-    PATIENCE, Server, Step, account, assert_adds_up, exporter, processor, profile, resource, run_one,
-    wait_until,
+    PATIENCE, POURED_AT_MOST, Server, Step, account, assert_adds_up, exporter, processor, profile, resource,
+    run_one, wait_until,
 };
 use profile_core::error::ErrorKind;
 use profile_core::export::{Compression, OtlpHttpExporter, OtlpSettings, ProfileProcessor};
@@ -181,6 +181,13 @@ fn an_answer_that_makes_no_sense_does_not_undo_a_delivery() {
         let (account, server) = run_one([step]);
         assert_eq!((account.exported, account.retries, server.requests().len()), (1, 0, 1));
     }
+}
+
+#[test]
+fn an_answer_without_end_is_not_read_to_its_end() {
+    let (account, server) = run_one([Step::TakeAndPour]);
+    assert_eq!((account.exported, account.retries), (1, 0));
+    assert!(server.poured() < POURED_AT_MOST / 2, "{}", server.poured());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::Environment;
 use super::env::Env;
+use crate::diag;
 use crate::error::Result;
 use crate::export::{DEFAULT_DIRECTORY, FileExporter, ProfileExporter};
 use std::path::Path;
@@ -108,6 +109,16 @@ impl Environment {
 }
 
 impl Exporters {
+    /// Tells the developer what could not be made, or that nothing runs.
+    pub fn report(&self) {
+        for warning in &self.warnings {
+            diag::warn(warning, format_args!("{warning}"));
+        }
+        if let Some(notice) = self.notice {
+            diag::info("exporters", format_args!("{notice}"));
+        }
+    }
+
     fn has(&self, name: &str) -> bool {
         self.exporters.iter().any(|exporter| exporter.name() == name)
     }

@@ -38,6 +38,7 @@ fn an_empty_environment_and_empty_values_set_nothing() {
     assert_eq!(environment(&names.map(|name| (name, ""))), Environment::default());
 }
 
+#[cfg(feature = "otlp-http")]
 #[test]
 fn every_variable_is_read() {
     let all = environment(&[
@@ -176,6 +177,7 @@ impl ProfileExporter for Named {
 }
 
 /// The names of the exporters that run, and whether there is a notice.
+#[cfg(feature = "otlp-http")]
 fn exporters(variables: &[(&str, &str)], given: &[&'static str]) -> (Vec<String>, bool) {
     let given = given.iter().map(|name| Box::new(Named(name)) as Box<dyn ProfileExporter>).collect();
     let all = environment(variables).exporters(given);

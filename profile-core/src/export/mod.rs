@@ -12,18 +12,15 @@
 //! attempt at a time; when to try again is decided in one place, [`RetryPolicy`].
 
 mod batch;
+#[cfg_attr(not(feature = "otlp-http"), allow(dead_code, reason = "checked, but nothing is sent"))]
 mod endpoint;
 mod error;
 mod file;
 #[cfg(feature = "otlp-http")]
 mod otlp_http;
-#[cfg(feature = "otlp-http")]
-mod otlp_response;
 mod otlp_settings;
 mod queue;
 mod retry;
-#[cfg(feature = "otlp-http")]
-mod retry_after;
 mod worker;
 
 pub use batch::{

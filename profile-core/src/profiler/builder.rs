@@ -4,7 +4,6 @@ use super::Profiler;
 use super::collector::{CollectorConfig, ProfileCollector};
 use super::report::ReportSums;
 use crate::config::{self, Environment};
-use crate::diag;
 use crate::error::{Error, Result};
 use crate::export::{BatchProfileProcessor, ProfileExporter, ProfileProcessor};
 use crate::profile::SpanScope;
@@ -157,12 +156,7 @@ fn batching(
     stats: &Arc<Stats>,
 ) -> Result<Option<Box<dyn ProfileProcessor>>> {
     let exporters = environment.exporters(given);
-    for warning in &exporters.warnings {
-        diag::warn(warning, format_args!("{warning}"));
-    }
-    if let Some(notice) = exporters.notice {
-        diag::info("exporters", format_args!("{notice}"));
-    }
+    exporters.report();
     if exporters.exporters.is_empty() {
         return Ok(None);
     }

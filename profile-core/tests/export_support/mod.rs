@@ -6,10 +6,9 @@ use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfil
 use profile_core::collector::{
     ContextIndex, Frame, SampleContext, Stack, StackEnd, StackIndex, Window, WindowSample,
 };
-use profile_core::export::{
-    BatchProfileProcessor, BatchProfileProcessorBuilder, OtlpHttpExporter, RetryPolicy,
-};
-use profile_core::export::{OtlpHttpExporterBuilder, OtlpSettings, ProfileProcessor};
+use profile_core::export::{BatchProfileProcessor, BatchProfileProcessorBuilder, RetryPolicy};
+#[cfg(feature = "otlp-http")]
+use profile_core::export::{OtlpHttpExporter, OtlpHttpExporterBuilder, OtlpSettings, ProfileProcessor};
 use profile_core::modules::Module;
 use profile_core::profile::{Profile, SpanScope};
 use profile_core::resource::{Resource, Value};
@@ -71,6 +70,7 @@ pub fn resource() -> Resource {
 }
 
 /// An exporter that the environment of the test run does not touch.
+#[cfg(feature = "otlp-http")]
 pub fn exporter(server: &Server) -> OtlpHttpExporterBuilder {
     OtlpHttpExporter::builder().with_settings(OtlpSettings::default()).with_endpoint(server.url())
 }
@@ -102,6 +102,7 @@ pub fn assert_adds_up(stats: &Stats, server: &Server, given: u64) -> ExporterSna
 }
 
 /// Runs one profile through a processor and a server that follows `script`, and shuts down with plenty of time.
+#[cfg(feature = "otlp-http")]
 pub fn run_one(script: impl IntoIterator<Item = Step>) -> (ExporterSnapshot, Server) {
     let server = Server::start(script);
     let stats = Stats::new();
@@ -132,6 +133,8 @@ pub enum Step {
     TakePartly(i64, &'static str),
     /// Takes it, and answers with this type and body.
     TakeWith(&'static str, Vec<u8>),
+    /// Takes it, and answers with as many bytes as the client has patience for, or [`POURED_AT_MOST`].
+    TakeAndPour,
     /// Takes it, but closes the connection in the middle of its answer.
     TakeAndCutAnswer,
     /// Answers with this status, these header lines and this body.
@@ -147,6 +150,9 @@ pub enum Step {
     /// Answers in another protocol.
     Babble,
 }
+
+/// Far more than fits into the buffers of two sockets.
+pub const POURED_AT_MOST: usize = 256 << 20;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -173,6 +179,7 @@ struct State {
     requests: Vec<Request>,
     connections: usize,
     taken: u64,
+    poured: usize,
     closed: bool,
 }
 
@@ -233,6 +240,11 @@ impl Server {
         self.shared.lock().connections
     }
 
+    /// How many bytes of [`Step::TakeAndPour`] found room.
+    pub fn poured(&self) -> usize {
+        self.shared.lock().poured
+    }
+
     /// How many profiles it has taken.
     pub fn taken(&self) -> u64 {
         self.shared.lock().taken
@@ -277,6 +289,12 @@ impl Shared {
         let answer = self.answer(&step, &request);
         self.lock().requests.push(request);
         stream.write_all(&answer).ok()?;
+        if matches!(step, Step::TakeAndPour) {
+            while self.lock().poured < POURED_AT_MOST {
+                stream.write_all(&[0; 1 << 16]).ok()?;
+                self.lock().poured += 1 << 16;
+            }
+        }
         Some(step)
     }
 
@@ -302,6 +320,12 @@ impl Shared {
             Step::TakeWith(content_type, body) => {
                 take(0);
                 answer(200, &format!("content-type: {content_type}\r\n"), body)
+            }
+            Step::TakeAndPour => {
+                take(0);
+                let length = format!("content-length: {POURED_AT_MOST}\r\n");
+                let head = answer(200, &format!("content-type: application/x-protobuf\r\n{length}"), b"");
+                String::from_utf8(head).unwrap().replace("content-length: 0\r\n", "").into_bytes()
             }
             Step::TakeAndCutAnswer => {
                 take(0);
