@@ -46,8 +46,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How many keys are remembered. Keys are few (one for each place and exporter); the bound is for the unforeseen.
 const MAX_KEYS: usize = 128;
 
-/// The longest message in bytes: some quote a value or a server's answer.
-const MAX_MESSAGE: usize = 1024;
+/// The longest message in bytes: room for a report. What is quoted of values and servers has smaller bounds.
+const MAX_MESSAGE: usize = 64 << 10;
 
 fn say(level: Level, key: &str, message: Arguments<'_>) {
     let verdict = LIMITER.lock().unwrap_or_else(PoisonError::into_inner).ask(key, Instant::now());

@@ -115,6 +115,21 @@ fn numbered_files_are_bounded_and_go_on_after_a_restart() {
 }
 
 #[test]
+fn what_is_merged_is_bounded() {
+    let temporary = tempfile::tempdir().unwrap();
+    let builder = FileExporter::builder().with_directory(temporary.path()).with_formats([FileFormat::Folded]);
+    let mut exporter = builder.with_max_bytes(1).with_max_files(2).build().unwrap();
+    for number in 0..5 {
+        export(&mut exporter, &[number]);
+    }
+    // Every batch is over the bound, so that each but the last has got a number, of which the last two are kept.
+    let names = names(temporary.path());
+    assert_eq!(names, ["cpu-000003.folded", "cpu-000004.folded", "cpu.folded"]);
+    let weights: Vec<_> = names.iter().map(|name| folded_weight(&temporary.path().join(name))).collect();
+    assert_eq!(weights, [3, 4, 5]);
+}
+
+#[test]
 fn a_directory_that_cannot_be_written_fails_to_build() {
     // Below a file, not even root can create a directory.
     let file = tempfile::NamedTempFile::new().unwrap();

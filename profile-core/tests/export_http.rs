@@ -5,8 +5,8 @@
 mod export_support;
 
 use export_support::{
-    PATIENCE, POURED_AT_MOST, Server, Step, account, assert_adds_up, exporter, processor, profile, resource,
-    run_one, wait_until,
+    PATIENCE, POURED_AT_MOST, Server, Step, account, assert_adds_up, exporter, processor, profile,
+    profile_of, resource, run_one, wait_until,
 };
 use profile_core::error::ErrorKind;
 use profile_core::export::{Compression, OtlpHttpExporter, OtlpSettings, ProfileProcessor};
@@ -123,7 +123,7 @@ fn a_retry_after_beyond_the_deadline_is_not_waited_for() {
 
 #[test]
 fn what_is_too_large_is_sent_in_halves() {
-    let server = Server::start([Step::RefuseLarge]);
+    let server = Server::start([Step::RefuseAbove(1)]);
     let stats = Stats::new();
     let processor = processor(&stats)
         .with_batch_size(5)
@@ -138,6 +138,37 @@ fn what_is_too_large_is_sent_in_halves() {
     let requests: Vec<_> = server.requests().iter().map(export_support::Request::windows).collect();
     let taken: Vec<_> = requests.into_iter().filter(|windows| windows.len() == 1).flatten().collect();
     assert_eq!(taken, [0, 1, 2, 3, 4], "in order, and each once");
+}
+
+#[test]
+fn a_profile_too_large_is_sent_in_parts_that_count_as_profiles() {
+    let server = Server::start([Step::RefuseAbove(3)]);
+    let stats = Stats::new();
+    let processor = processor(&stats).with_exporter(exporter(&server).build().unwrap()).build().unwrap();
+    let weights: Vec<u64> = (1..=16).collect();
+    processor.on_profile(profile_of(0, &weights));
+    processor.shutdown(PATIENCE).unwrap();
+
+    let requests = server.requests();
+    let taken: Vec<_> = requests.iter().filter(|request| request.weights().len() <= 3).collect();
+    let mut delivered: Vec<_> = taken.iter().flat_map(|request| request.weights()).collect();
+    delivered.sort_unstable();
+    assert_eq!(delivered, (1..=16).collect::<Vec<i64>>(), "every sample, and each once");
+    assert!(taken.iter().all(|request| request.windows() == [0]), "each part has the window's time");
+    assert_adds_up(&stats, &server, taken.len() as u64);
+}
+
+#[test]
+fn a_destination_that_finds_everything_too_large_is_not_asked_for_ever() {
+    let server = Server::start([Step::RefuseAbove(0)]);
+    let stats = Stats::new();
+    let processor = processor(&stats).with_exporter(exporter(&server).build().unwrap()).build().unwrap();
+    processor.on_profile(profile_of(0, &[1; 1000]));
+    processor.shutdown(PATIENCE).unwrap_err();
+    let account = account(&stats, 0);
+    assert_eq!((account.exported, account.dropped.rejected, account.waiting()), (0, account.given, 0));
+    let requests = server.requests().len();
+    assert!((64..=127).contains(&requests), "halved six times at most: {requests}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::profile::Profile;
 use crate::resource::Resource;
 use crate::stats::Stats;
+use crate::sys::process;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -33,8 +34,13 @@ pub const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// Memory is bounded: for each exporter the queue, and one batch under way. Dropping it shuts it down within
 /// [`DEFAULT_SHUTDOWN_TIMEOUT`].
+///
+/// The threads stay with the process that built it. In a forked child it takes nothing and has nothing to deliver: that
+/// is the parent's to do.
 pub struct BatchProfileProcessor {
     lanes: Vec<Lane>,
+    /// The [fork count](process::forks) of the process that has the threads.
+    forks: u32,
 }
 
 /// Builds a [`BatchProfileProcessor`].
@@ -72,6 +78,11 @@ impl BatchProfileProcessor {
         }
     }
 
+    /// Whether this is the process that has the threads. If not, no lock may be touched: its holder may not exist here.
+    fn is_here(&self) -> bool {
+        self.forks == process::forks()
+    }
+
     /// Waits for all lanes; every lane has had its order before the first wait.
     fn wait_all(&self, tickets: &[Ticket], wait: impl Fn(&Lane, Ticket) -> Waited) -> Result<()> {
         let mut late = Vec::new();
@@ -100,7 +111,7 @@ impl BatchProfileProcessor {
 impl ProfileProcessor for BatchProfileProcessor {
     fn on_profile(&self, profile: Arc<Profile>) {
         // No backend takes a profile without samples: a process that was idle has nothing to tell.
-        if profile.total_weight() == 0 {
+        if profile.total_weight() == 0 || !self.is_here() {
             return;
         }
         for lane in &self.lanes {
@@ -110,7 +121,7 @@ impl ProfileProcessor for BatchProfileProcessor {
 
     fn force_flush(&self, timeout: Duration) -> Result<()> {
         let deadline = deadline_after(timeout);
-        if self.lanes.iter().any(|lane| lane.queue.is_stopping()) {
+        if !self.is_here() || self.lanes.iter().any(|lane| lane.queue.is_stopping()) {
             return Err(Error::new(ErrorKind::Stopped, "the processor has been shut down"));
         }
         let tickets: Vec<_> = self.lanes.iter().map(|lane| lane.queue.begin_flush()).collect();
@@ -118,6 +129,9 @@ impl ProfileProcessor for BatchProfileProcessor {
     }
 
     fn shutdown(&self, timeout: Duration) -> Result<()> {
+        if !self.is_here() {
+            return Ok(());
+        }
         let deadline = deadline_after(timeout);
         let tickets: Vec<_> = self.lanes.iter().map(|lane| lane.queue.begin_stop(deadline)).collect();
         self.wait_all(&tickets, |lane, ticket| lane.stop(ticket, deadline))
@@ -236,8 +250,9 @@ impl BatchProfileProcessorBuilder {
             }
         }
         self.limits.batch_size = limits.batch_size.min(limits.max_profiles);
+        process::watch_forks();
         // Dropped on an early return, it shuts down the threads that have been started.
-        let mut processor = BatchProfileProcessor { lanes: Vec::new() };
+        let mut processor = BatchProfileProcessor { lanes: Vec::new(), forks: process::forks() };
         for exporter in std::mem::take(&mut self.exporters) {
             processor.lanes.push(self.start(exporter)?);
         }

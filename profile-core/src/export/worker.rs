@@ -47,21 +47,21 @@ impl Worker {
     /// Delivers the profiles, in parts if they are too large for the destination.
     fn deliver(&mut self, profiles: Vec<Arc<Profile>>) {
         let batch = ProfileBatch::new(Arc::clone(&self.resource), profiles);
-        let whole =
-            if self.limits == BatchLimits::default() { vec![batch] } else { self.split(&batch, self.limits) };
-        let mut parts: Vec<_> = whole.into_iter().rev().map(|part| (part, 0)).collect();
+        let BatchLimits { max_samples, max_bytes } = self.limits;
+        let whole = batch.split(max_samples, max_bytes);
+        self.count_parts(&batch, &whole);
+        let whole = whole.into_iter().filter(|part| !part.is_empty());
+        let mut parts: Vec<_> = whole.rev().map(|part| (part, 0)).collect();
         while let Some((part, halvings)) = parts.pop() {
             let outcome = self.attempts(&part);
             if let Outcome::Failed(error) = &outcome
                 && error.kind() == ExportErrorKind::TooLarge
                 && halvings < MAX_HALVINGS
+                && let Some(halves) = part.halve()
             {
-                let half = BatchLimits { max_bytes: part.to_otlp().len() / 2, ..BatchLimits::default() };
-                let smaller = self.split(&part, half);
-                if smaller.len() > 1 {
-                    parts.extend(smaller.into_iter().rev().map(|part| (part, halvings + 1)));
-                    continue;
-                }
+                self.count_parts(&part, &halves);
+                parts.extend(halves.into_iter().rev().map(|half| (half, halvings + 1)));
+                continue;
             }
             let count = part.profiles().len();
             let settled = self.settled(count, outcome);
@@ -70,12 +70,10 @@ impl Worker {
         self.queue.end_batch();
     }
 
-    /// The parts of `batch`. A profile that comes in parts counts as so many profiles from here on.
-    fn split(&self, batch: &ProfileBatch, limits: BatchLimits) -> Vec<ProfileBatch> {
-        let parts = batch.split(limits.max_samples, limits.max_bytes);
+    /// A profile that comes in parts counts as so many profiles from here on.
+    fn count_parts(&self, batch: &ProfileBatch, parts: &[ProfileBatch]) {
         let profiles: usize = parts.iter().map(|part| part.profiles().len()).sum();
         self.queue.add_parts(profiles.saturating_sub(batch.profiles().len()));
-        parts
     }
 
     /// All attempts at one batch. A delivery without a receipt is one that panicked.

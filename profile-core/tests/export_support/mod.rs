@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // In tests, but outside of test functions.
 
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
+use opentelemetry_proto::tonic::profiles::v1development::Profile as WireProfile;
 use profile_core::collector::{
     ContextIndex, Frame, SampleContext, Stack, StackEnd, StackIndex, Window, WindowSample,
 };
@@ -42,17 +43,28 @@ impl Symbolizer for NoSymbols {
 
 /// The profile of window number `number`, of weight `number` + 1.
 pub fn profile(number: u64) -> Arc<Profile> {
-    let stack = Stack {
-        frames: Box::new([Frame { module: None, address: 0x1000 + number }]),
-        end: StackEnd::Complete,
+    profile_of(number, &[number + 1])
+}
+
+/// The profile of window number `number` with a sample of each of these weights.
+pub fn profile_of(number: u64, weights: &[u64]) -> Arc<Profile> {
+    let indices = 0..u32::try_from(weights.len()).unwrap();
+    let stack = |index: u32| {
+        let frame = Frame { module: None, address: 0x1000 + number + u64::from(index) };
+        Stack { frames: Box::new([frame]), end: StackEnd::Complete }
+    };
+    let sample = |(index, weight): (u32, &u64)| WindowSample {
+        stack: StackIndex(index),
+        context: ContextIndex(0),
+        weight: *weight,
     };
     let window = Window {
         start_unix_nanos: FIRST_START + number * WINDOW.as_nanos() as u64,
         duration: WINDOW,
         period_nanos: 10_101_010,
-        stacks: vec![stack],
+        stacks: indices.clone().map(stack).collect(),
         contexts: vec![SampleContext::default()],
-        samples: vec![WindowSample { stack: StackIndex(0), context: ContextIndex(0), weight: number + 1 }],
+        samples: indices.zip(weights).map(sample).collect(),
         losses: Vec::new(),
     };
     Arc::new(Profile::from_window(&window, &mut NoSymbols, SpanScope::default()))
@@ -139,8 +151,8 @@ pub enum Step {
     TakeAndCutAnswer,
     /// Answers with this status, these header lines and this body.
     Refuse(u16, &'static str, Vec<u8>),
-    /// Refuses with 413 what has more than one profile, and takes the rest.
-    RefuseLarge,
+    /// Refuses with 413 what has more than so many samples, and takes the rest, for all requests from here on.
+    RefuseAbove(usize),
     /// Reads the head of the request, a little of the body, and closes the connection.
     CutRequest,
     /// Reads the request, and closes the connection without an answer.
@@ -200,11 +212,25 @@ impl Request {
         content
     }
 
-    /// The windows of the request's profiles, as an independent decoder reads them.
+    /// The windows of the request's profiles.
     pub fn windows(&self) -> Vec<u64> {
+        self.profiles().iter().map(|profile| number(profile.time_unix_nano)).collect()
+    }
+
+    /// The weights of all samples of the request's profiles.
+    pub fn weights(&self) -> Vec<i64> {
+        self.profiles()
+            .iter()
+            .flat_map(|profile| &profile.samples)
+            .flat_map(|sample| sample.values.clone())
+            .collect()
+    }
+
+    /// The request's profiles, as an independent decoder reads them.
+    fn profiles(&self) -> Vec<WireProfile> {
         let request = ExportProfilesServiceRequest::decode(self.content().as_slice()).unwrap();
-        let scopes = request.resource_profiles.iter().flat_map(|resource| &resource.scope_profiles);
-        scopes.flat_map(|scope| &scope.profiles).map(|profile| number(profile.time_unix_nano)).collect()
+        let scopes = request.resource_profiles.into_iter().flat_map(|resource| resource.scope_profiles);
+        scopes.flat_map(|scope| scope.profiles).collect()
     }
 }
 
@@ -333,13 +359,12 @@ impl Shared {
                     .to_vec()
             }
             Step::Refuse(status, headers, body) => answer(*status, headers, body),
-            Step::RefuseLarge if request.windows().len() > 1 => {
-                self.lock().script.push_front(Step::RefuseLarge);
-                answer(413, "", b"")
-            }
-            Step::RefuseLarge => {
+            Step::RefuseAbove(limit) => {
+                self.lock().script.push_front(step.clone());
+                if request.weights().len() > *limit {
+                    return answer(413, "", b"");
+                }
                 take(0);
-                self.lock().script.push_front(Step::RefuseLarge);
                 answer(200, "", b"")
             }
             Step::CutRequest | Step::CutAnswer => Vec::new(),

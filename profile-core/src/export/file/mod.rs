@@ -26,6 +26,7 @@ pub struct FileExporter {
     directory: Directory,
     formats: Vec<FileFormat>,
     mode: FileMode,
+    max_bytes: usize,
     /// What the cumulative files hold.
     merged: Option<Arc<Profile>>,
 }
@@ -38,6 +39,7 @@ pub struct FileExporterBuilder {
     formats: Vec<FileFormat>,
     mode: FileMode,
     max_files: usize,
+    max_bytes: usize,
 }
 
 /// A format of a file.
@@ -72,7 +74,7 @@ pub const DEFAULT_DIRECTORY: &str = "target/profile";
 const DEFAULT_MAX_FILES: usize = 60;
 
 /// Bytes of the merged profile, estimated, before new files are begun.
-const MAX_MERGED_BYTES: usize = 64 << 20;
+const DEFAULT_MAX_BYTES: usize = 64 << 20;
 
 impl FileExporter {
     /// An exporter of `cpu.pb.gz` and `cpu.folded` in `target/profile`, to be configured further.
@@ -84,6 +86,7 @@ impl FileExporter {
             formats: vec![FileFormat::Pprof, FileFormat::Folded],
             mode: FileMode::default(),
             max_files: DEFAULT_MAX_FILES,
+            max_bytes: DEFAULT_MAX_BYTES,
         }
     }
 
@@ -92,7 +95,7 @@ impl FileExporter {
         let of_batch = batch.profiles().iter().map(Arc::as_ref);
         let mut merged =
             Profile::merge(&self.merged.as_deref().into_iter().chain(of_batch.clone()).collect::<Vec<_>>());
-        let is_large = merged.as_ref().is_some_and(|merged| merged.estimated_bytes() > MAX_MERGED_BYTES);
+        let is_large = merged.as_ref().is_some_and(|merged| merged.estimated_bytes() > self.max_bytes);
         if is_large && self.merged.is_some() {
             self.directory.number_current(&self.extensions())?;
             self.merged = None;
@@ -204,6 +207,14 @@ impl FileExporterBuilder {
         self
     }
 
+    /// How many bytes of memory the merged profile of the cumulative files takes, by estimate, before they get a number
+    /// and new ones are begun; 64 MiB by default.
+    #[must_use]
+    pub const fn with_max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
     /// Creates the directory, and makes sure that it can be written to.
     ///
     /// # Errors
@@ -223,6 +234,13 @@ impl FileExporterBuilder {
         let name = format!("file {}", self.directory.join(&self.base_name).display());
         let directory = Directory::open(self.directory.clone(), self.base_name, self.max_files)
             .map_err(|cause| Error::io(format!("cannot write to directory {:?}", self.directory), cause))?;
-        Ok(FileExporter { name, directory, formats: self.formats, mode: self.mode, merged: None })
+        Ok(FileExporter {
+            name,
+            directory,
+            formats: self.formats,
+            mode: self.mode,
+            max_bytes: self.max_bytes,
+            merged: None,
+        })
     }
 }
