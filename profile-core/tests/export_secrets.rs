@@ -35,7 +35,7 @@ fn header_values_are_in_requests_only() {
         Step::TakePartly(1, VALUE),
         Step::TakePartly(0, VALUE),
         Step::TakeWith(SECRET, b"x".to_vec()),
-        Step::Refuse(302, "location: http://elsewhere/?key=t0ken-123456\r\n", Vec::new()),
+        Step::Refuse(302, "location: http://elsewhere/t0ken-\\\"123456?key=123456\r\n", Vec::new()),
     ] {
         let server = Server::start([step]);
         let exporter = exporter(&server).with_header("Authorization", VALUE);
