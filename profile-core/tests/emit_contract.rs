@@ -436,7 +436,12 @@ fn a_mapping_without_gnu_build_id_is_identified_by_its_file_or_is_none() {
     (gone.id, gone.path) = (profile_core::modules::ModuleId(1001), "/no/such/file".into());
     gone.text = 0x1000..0x2000; // where nothing is mapped
     let address = PROGRAM.text.start + 1;
-    for (module, address, mappings) in [(anonymous, address, 1), (gone, 0x1800, 0)] {
+    let mut replaced = gone.clone();
+    (replaced.id, replaced.path) = (profile_core::modules::ModuleId(1002), PROGRAM.path.clone());
+    replaced.text = library(); // where another file than that of its path is mapped
+    let in_library = replaced.text.start + 1;
+    for (module, address, mappings) in [(anonymous, address, 1), (gone, 0x1800, 0), (replaced, in_library, 0)]
+    {
         let mut window = window();
         let frame = profile_core::collector::Frame { module: Some(Arc::new(module)), address };
         add(&mut window, &[frame], StackEnd::Complete, context(1, &["checkout"]), 1);
@@ -451,6 +456,15 @@ fn a_mapping_without_gnu_build_id_is_identified_by_its_file_or_is_none() {
             assert_eq!(attributes[0].1, htlhash_of_this_program());
         }
     }
+}
+
+/// The code of a shared library of this process.
+fn library() -> std::ops::Range<u64> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let library = |line: &&str| line.contains("r-xp") && line.contains(".so");
+    let (start, end) =
+        maps.lines().find(library).unwrap().split_once(' ').unwrap().0.split_once('-').unwrap();
+    u64::from_str_radix(start, 16).unwrap()..u64::from_str_radix(end, 16).unwrap()
 }
 
 /// Computed here from the whole file.
@@ -671,6 +685,18 @@ proptest! {
             total += sent.total();
         }
         prop_assert_eq!(total, weight(&window) as i64);
+    }
+}
+
+#[test]
+fn a_jump_through_a_null_pointer_can_be_seen() {
+    for module in [None, Some(module(0))] {
+        let mut window = window();
+        let null = profile_core::collector::Frame { module, address: 0 };
+        add(&mut window, &[null], StackEnd::NoRule, context(7, &["checkout"]), 1);
+        let sent = Sent::of(&batch(&window));
+        assert_eq!(sent.names(sent.samples()[0]), ["[address 0]", "[truncated: no unwind rule]"]);
+        assert_conforms(&batch(&window).to_otlp());
     }
 }
 

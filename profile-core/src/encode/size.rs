@@ -85,3 +85,87 @@ fn samples(profile: &Profile) -> usize {
     let samples = samples.sum::<usize>();
     samples + PROFILE * (1 + count / super::otlp::MAX_SAMPLES)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::{
+        ContextIndex, Frame, SampleContext, Stack, StackEnd, StackIndex, Window, WindowSample,
+    };
+    use crate::context::{SpanId, SpanPath, TraceFlags, TraceId};
+    use crate::encode::pprof;
+    use crate::modules::Module;
+    use crate::profile::SpanScope;
+    use crate::resource::Resource;
+    use crate::symbolize::{SourceFrame, SymbolSource, Symbolizer};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    struct NoSymbols;
+
+    impl Symbolizer for NoSymbols {
+        fn symbolize(&mut self, _: &Arc<Module>, _: u64) -> &[SourceFrame] {
+            &[]
+        }
+
+        fn source(&self, _: &Module) -> SymbolSource {
+            SymbolSource::AddressOnly
+        }
+    }
+
+    /// `stacks` stacks of `depth` frames each, in each of `spans` spans.
+    fn profile(stacks: u64, depth: u64, spans: u64) -> Profile {
+        let stack = |number| {
+            // High addresses, so that they take ten bytes.
+            let frames =
+                (0..depth).map(|depth| Frame { module: None, address: u64::MAX - (number * 7 + depth) });
+            Stack { frames: frames.collect(), end: StackEnd::NoRule }
+        };
+        let context = |number: u64| {
+            let root = SpanPath::NONE.child("span");
+            let (trace_id, id) = (TraceId::from_bytes([7; 16]), SpanId::from_u64(u64::MAX - number));
+            let flags = TraceFlags::SAMPLED;
+            SampleContext { trace_id, flags, span_id: id, span: root, root_id: id, root }
+        };
+        let sample = |number: u64| WindowSample {
+            stack: StackIndex((number % stacks) as u32),
+            context: ContextIndex((number / stacks) as u32),
+            weight: u64::MAX >> 1,
+        };
+        let window = Window {
+            start_unix_nanos: u64::MAX,
+            duration: Duration::MAX,
+            period_nanos: u64::MAX,
+            stacks: (0..stacks).map(stack).collect(),
+            contexts: (0..spans).map(context).collect(),
+            samples: (0..stacks * spans).map(sample).collect(),
+            losses: Vec::new(),
+        };
+        Profile::from_window(&window, &mut NoSymbols, SpanScope::LocalRoot)
+    }
+
+    /// Whatever the bytes mostly consist of, the bound holds, and is of use: no more than `slack` times too high.
+    fn assert_bounds(profile: Profile, resource: Resource, slack: usize) {
+        let batch = ProfileBatch::new(Arc::new(resource), vec![Arc::new(profile.clone())]);
+        let (otlp, pprof) = (batch.to_otlp().len(), pprof::encode_uncompressed(&profile).len());
+        let bound = bound(&batch);
+        assert!(otlp.max(pprof) <= bound, "{bound} for {otlp} and {pprof}");
+        assert!(bound <= slack * otlp.max(pprof), "{bound} for {otlp} and {pprof}");
+    }
+
+    #[test]
+    fn the_bound_holds_whatever_there_is_most_of() {
+        assert_bounds(profile(1, 1, 1), Resource::empty(), 6);
+        assert_bounds(profile(2, 50_000, 1), Resource::empty(), 6); // frames
+        assert_bounds(profile(2, 20_000, 20), Resource::empty(), 6); // frames in pprof, which repeats them
+        assert_bounds(profile(20_000, 1, 1), Resource::empty(), 6); // samples
+        assert_bounds(profile(1, 1, 20_000), Resource::empty(), 6); // links
+        let mut noted = profile(1, 1, 1);
+        noted.add_note("x".repeat(100_000)); // text
+        assert_bounds(noted, Resource::empty(), 2);
+        let mut resource = Resource::empty();
+        (0..2000).for_each(|number| resource.set(format!("key {number}"), Value::Int(-1)));
+        resource.set("x".repeat(50_000), Value::String("x".repeat(50_000)));
+        assert_bounds(profile(1, 1, 1), resource, 2);
+    }
+}

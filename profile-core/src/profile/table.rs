@@ -98,12 +98,11 @@ impl<I: Index, T: Default + Eq + Hash> Table<I, T> {
     /// Puts `row`, which the table must not hold yet, in the place of the row at `index`, which must not be 0.
     pub(crate) fn replace(&mut self, index: I, row: T) {
         let number = index.row();
-        let Some(old) = self.rows.get_mut(number as usize).filter(|_| number != 0) else { return };
-        let old = std::mem::replace(old, row);
-        if let Ok(entry) = self.numbers.find_entry(self.hasher.hash_one(&old), |known| *known == number) {
-            entry.remove();
+        if let Some(old) = self.rows.get_mut(number as usize).filter(|_| number != 0) {
+            *old = row;
+            // Under the old value's hash nothing is found any more: rows are compared.
+            self.remember(number);
         }
-        self.remember(number);
     }
 
     /// The row at `index`; the zero value for an index that is not of this table.
