@@ -112,3 +112,115 @@ impl LoadedObject {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, start: u64, build_id: Option<u8>) -> LoadedObject {
+        let text = start..start + 0x1000;
+        LoadedObject {
+            path: name.into(),
+            build_id: build_id.map(|byte| BuildId(Box::new([byte; 20]))),
+            bias: start,
+            text: text.clone(),
+            text_file_offset: 0,
+            segments: vec![Segment { range: text, file_offset: 0, executable: true }],
+            eh_frame_hdr: None,
+            permanent: name == "exe",
+        }
+    }
+
+    /// The executable and libraries without build ids, in order of loading.
+    fn objects(names: &[&str]) -> Vec<LoadedObject> {
+        // Addresses fall as libraries are loaded, as they do on Linux.
+        let place = |name: &str| 0x7000_0000 - 0x10_0000 * u64::from(name.as_bytes()[0]);
+        names.iter().map(|name| object(name, place(name), None)).collect()
+    }
+
+    fn counts(loaded: u64, unloaded: u64) -> LoaderCounts {
+        LoaderCounts { loaded, unloaded }
+    }
+
+    /// Refreshes the list and answers its generation and the ids, in the order of `objects`.
+    fn refresh(
+        current: &mut ModuleList,
+        objects: Vec<LoadedObject>,
+        counts: LoaderCounts,
+    ) -> (u32, Vec<u32>) {
+        let next =
+            std::cell::Cell::new(current.modules.iter().map(|m| m.id.0 + 1).max().unwrap_or(0).max(10));
+        let starts: Vec<u64> = objects.iter().map(|object| object.text.start).collect();
+        *current = list(objects, counts, current, || ModuleId(next.replace(next.get() + 1)));
+        assert!(current.modules.is_sorted_by_key(|module| module.text.start));
+        (current.generation, starts.iter().map(|start| current.find(*start).unwrap().id.0).collect())
+    }
+
+    #[test]
+    fn what_stays_keeps_its_identity_and_its_arc() {
+        let mut current = ModuleList::default();
+        assert_eq!(refresh(&mut current, objects(&["exe", "a", "b"]), counts(3, 0)), (1, vec![10, 11, 12]));
+        let before = current.clone();
+        assert_eq!(refresh(&mut current, objects(&["exe", "a", "b"]), counts(3, 0)), (1, vec![10, 11, 12]));
+        assert!(current.modules.iter().zip(&before.modules).all(|(now, before)| Arc::ptr_eq(now, before)));
+        // b goes, c comes
+        assert_eq!(refresh(&mut current, objects(&["exe", "a", "c"]), counts(4, 1)), (2, vec![10, 11, 13]));
+        // and goes again
+        assert_eq!(refresh(&mut current, objects(&["exe", "a"]), counts(4, 2)), (3, vec![10, 11]));
+    }
+
+    #[test]
+    fn another_file_at_the_same_address_is_another_module() {
+        let mut current = ModuleList::default();
+        let with = |name, id| vec![object("exe", 0x1000, None), object(name, 0x9_0000, id)];
+        refresh(&mut current, with("a", Some(1)), counts(2, 0));
+        assert_eq!(
+            refresh(&mut current, with("b", Some(1)), counts(3, 1)),
+            (2, vec![10, 12]),
+            "another name"
+        );
+        assert_eq!(
+            refresh(&mut current, with("b", Some(2)), counts(4, 2)),
+            (3, vec![10, 13]),
+            "another build id"
+        );
+        let mut moved = with("b", Some(2));
+        moved[1].segments[0].file_offset = 0x2000;
+        assert_eq!(refresh(&mut current, moved, counts(5, 3)), (4, vec![10, 14]), "other segments");
+    }
+
+    #[test]
+    fn without_a_build_id_a_possible_reload_is_a_new_module() {
+        let mut current = ModuleList::default();
+        refresh(&mut current, objects(&["exe", "a", "b", "c"]), counts(4, 0));
+        // One object was unloaded and one loaded, and all look the same: it can only have been the last.
+        assert_eq!(
+            refresh(&mut current, objects(&["exe", "a", "b", "c"]), counts(5, 1)),
+            (2, vec![10, 11, 12, 14])
+        );
+        // Everything but the executable may have been.
+        assert_eq!(
+            refresh(&mut current, objects(&["exe", "a", "b", "c"]), counts(105, 101)),
+            (3, vec![10, 15, 16, 17])
+        );
+    }
+
+    #[test]
+    fn with_a_build_id_the_code_is_the_same_either_way() {
+        let mut current = ModuleList::default();
+        let both = || vec![object("exe", 0x1000, None), object("a", 0x9_0000, Some(1))];
+        refresh(&mut current, both(), counts(2, 0));
+        assert_eq!(refresh(&mut current, both(), counts(3, 1)), (1, vec![10, 11]));
+    }
+
+    #[test]
+    fn the_order_of_loading_gives_a_reload_away() {
+        let mut current = ModuleList::default();
+        let [a, b] = [object("a", 0x8_0000, Some(1)), object("b", 0x9_0000, Some(2))];
+        let exe = object("exe", 0x1000, None);
+        let ids = refresh(&mut current, vec![exe.clone(), a.clone(), b.clone()], counts(3, 0)).1;
+        assert_eq!(ids, [10, 11, 12]);
+        // a now stands behind b: it was closed and opened again.
+        assert_eq!(refresh(&mut current, vec![exe, b, a], counts(4, 1)), (2, vec![10, 12, 13]));
+    }
+}

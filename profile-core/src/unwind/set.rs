@@ -138,3 +138,85 @@ impl ModuleEntry {
         Self { text: module.text.clone(), id: module.id, table: Arc::new(table), stats }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::unwind::loaded_modules;
+    use std::time::Instant;
+
+    #[test]
+    fn every_module_of_this_process_compiles() {
+        let list = loaded_modules(&ModuleList::default());
+        let begun = Instant::now();
+        let tables = UnwindTables::compile(&list, None);
+        let elapsed = begun.elapsed();
+        for (module, entry) in list.modules.iter().zip(&tables.modules) {
+            let text = (module.text.end - module.text.start) >> 10;
+            eprintln!("{} ({text} KB): {:?}", module.path, entry.stats);
+            assert_eq!((entry.id, &entry.text), (module.id, &module.text));
+            assert!(entry.stats.functions > 0 && entry.stats.malformed == 0, "{}", module.path);
+            assert!(entry.stats.unsupported * 50 < entry.stats.rows, "{}: {:?}", module.path, entry.stats);
+        }
+        let stats = tables.stats();
+        eprintln!("in {elapsed:?}: {stats:?}");
+        assert!(stats.rules < 1000, "distinct rules: {}", stats.rules);
+        assert!(stats.bytes < stats.rows * 4 + (list_bytes(&list) >> 6) + 4096, "{stats:?}");
+        assert_eq!((stats.bare_modules, tables.generation()), (0, list.generation));
+    }
+
+    fn list_bytes(list: &ModuleList) -> u64 {
+        list.modules.iter().map(|module| module.text.end - module.text.start).sum()
+    }
+
+    /// The table of this very program, asked at and around every row, against a binary search over the rows.
+    #[test]
+    fn lookup_is_a_search_in_the_rows_of_a_real_program() {
+        let list = loaded_modules(&ModuleList::default());
+        let own = list.find(lookup_is_a_search_in_the_rows_of_a_real_program as *const () as u64).unwrap();
+        let section = EhFrame::copy(own).unwrap();
+        let mut rules = RuleTable::new();
+        let rows =
+            compile::compile::<Native>(&section.bytes, section.address, own.text.clone(), &mut rules).rows;
+        let table = ModuleTable::new(own.text.start, &rows);
+        assert!(rows.len() > 5000);
+        for row in &rows {
+            for offset in [row.offset.wrapping_sub(1), row.offset, row.offset + 1, row.offset + 255] {
+                let after = rows.partition_point(|row| row.offset <= offset);
+                let expected = after.checked_sub(1).map_or(RuleId::NO_CFI, |index| rows[index].rule);
+                assert_eq!(table.lookup(own.text.start + u64::from(offset)), expected, "at {offset:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_later_generation_shares_the_tables_of_the_modules_that_stayed() {
+        let list = loaded_modules(&ModuleList::default());
+        let first = UnwindTables::compile(&list, None);
+        let mut fewer = list.clone();
+        let gone = fewer.modules.remove(0);
+        fewer.generation += 1;
+        let second = UnwindTables::compile(&fewer, Some(&first));
+        assert_eq!(second.generation(), list.generation + 1);
+        for entry in &second.modules {
+            assert!(Arc::ptr_eq(&entry.table, &first.entry_of(entry.id).unwrap().table));
+        }
+        assert_eq!(second.rule_at(gone.text.start + 100), RuleId::NO_CFI, "code that is gone");
+        let third = UnwindTables::compile(&list, Some(&second));
+        let (before, after) = (first.entry_of(gone.id).unwrap(), third.entry_of(gone.id).unwrap());
+        assert!(!Arc::ptr_eq(&before.table, &after.table));
+        assert_eq!(before.stats, after.stats, "compiled anew, with the same ids");
+    }
+
+    #[test]
+    fn code_outside_every_module_has_no_cfi() {
+        let list = loaded_modules(&ModuleList::default());
+        let tables = UnwindTables::compile(&list, None);
+        let edges = list.modules.iter().flat_map(|module| [module.text.start - 1, module.text.end]);
+        for address in edges.chain([0, 1, 1 << 47, u64::MAX]) {
+            if list.find(address).is_none() {
+                assert_eq!(tables.rule_at(address), RuleId::NO_CFI, "{address:#x}");
+            }
+        }
+    }
+}

@@ -174,3 +174,156 @@ impl<T> fmt::Debug for Guard<'_, T> {
         f.debug_struct("Guard").field("empty", &self.current.is_null()).finish()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// Counts how many of it live.
+    struct Counted(Arc<AtomicUsize>, usize);
+
+    impl Counted {
+        fn new(alive: &Arc<AtomicUsize>, number: usize) -> Box<Self> {
+            alive.fetch_add(1, Ordering::Relaxed);
+            Box::new(Self(Arc::clone(alive), number))
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn current(slot: &Slot<Counted>) -> Option<usize> {
+        slot.enter().get().map(|counted| counted.1)
+    }
+
+    #[test]
+    fn old_values_live_as_long_as_a_guard_and_no_longer() {
+        let alive = Arc::new(AtomicUsize::new(0));
+        let count = || alive.load(Ordering::Relaxed);
+        let slot = Slot::new();
+        assert_eq!(current(&slot), None);
+        assert!(slot.replace(Counted::new(&alive, 1)).is_ok());
+        assert!(slot.replace(Counted::new(&alive, 2)).is_ok());
+        assert_eq!((current(&slot), count()), (Some(2), 1), "nobody held the first");
+
+        let guard = slot.enter();
+        assert_eq!(slot.in_flight(), 1);
+        assert!(slot.replace(Counted::new(&alive, 3)).is_ok());
+        assert_eq!((current(&slot), count()), (Some(3), 2));
+        assert_eq!((slot.reclaim(), guard.get().unwrap().1), (1, 2), "the guard keeps what it saw");
+        drop(guard);
+        assert_eq!((slot.reclaim(), count()), (0, 1));
+        drop(slot);
+        assert_eq!(count(), 0);
+    }
+
+    #[test]
+    fn a_guard_that_stays_bounds_what_is_kept() {
+        let alive = Arc::new(AtomicUsize::new(0));
+        let slot = Slot::new();
+        assert!(slot.replace(Counted::new(&alive, 0)).is_ok());
+        let guard = slot.enter();
+        let refused = (1..100).find(|number| slot.replace(Counted::new(&alive, *number)).is_err());
+        assert_eq!(refused, Some(MAX_RETIRED + 1));
+        assert_eq!(alive.load(Ordering::Relaxed), MAX_RETIRED + 1, "the refused one was given back");
+        assert_eq!(current(&slot), Some(MAX_RETIRED));
+        drop(guard);
+        assert!(slot.replace(Counted::new(&alive, 100)).is_ok());
+        assert_eq!(alive.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn threads_read_whole_values_while_they_are_replaced() {
+        let slot = Slot::new();
+        let readers_left = AtomicUsize::new(3);
+        assert!(slot.replace(Box::new([0_u64; 64])).is_ok());
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..20_000 {
+                        let guard = slot.enter();
+                        let value = guard.get().unwrap();
+                        assert!(value.iter().all(|word| *word == value[0]), "freed or half-written");
+                    }
+                    readers_left.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+            let mut number = 0;
+            while readers_left.load(Ordering::Relaxed) > 0 {
+                number += 1;
+                let _ = slot.replace(Box::new([number; 64]));
+                slot.reclaim();
+                std::thread::yield_now();
+            }
+        });
+        assert_eq!(slot.reclaim(), 0);
+    }
+}
+
+/// `RUSTFLAGS="--cfg loom" cargo test -p profile-core --lib slot`
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::sync::{Arc, thread};
+
+    /// A value whose end is visible: loom reports a read of it that is not ordered before its drop.
+    struct Watched(loom::cell::UnsafeCell<u32>);
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            // SAFETY: loom panics if any other access is concurrent; that is what is tested.
+            self.0.with_mut(|number| unsafe { *number = 0 });
+        }
+    }
+
+    fn read(slot: &Slot<Watched>) -> u32 {
+        let guard = slot.enter();
+        // SAFETY: as above.
+        guard.get().map_or(u32::MAX, |watched| watched.0.with(|number| unsafe { *number }))
+    }
+
+    fn watched(number: u32) -> Box<Watched> {
+        Box::new(Watched(loom::cell::UnsafeCell::new(number)))
+    }
+
+    #[test]
+    fn a_value_is_freed_only_after_its_last_reader() {
+        // Two readers and a writer: all orders with up to three preemptions.
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let slot = Arc::new(Slot::new());
+            assert!(slot.replace(watched(1)).is_ok());
+            let readers: Vec<_> = (0..2)
+                .map(|_| {
+                    let slot = Arc::clone(&slot);
+                    thread::spawn(move || assert!([1, 2].contains(&read(&slot))))
+                })
+                .collect();
+            assert!(slot.replace(watched(2)).is_ok());
+            slot.reclaim();
+            readers.into_iter().for_each(|reader| reader.join().unwrap());
+            assert_eq!((read(&slot), slot.reclaim()), (2, 0));
+        });
+    }
+
+    #[test]
+    fn a_reader_that_comes_back_sees_what_was_put_in_place() {
+        loom::model(|| {
+            let slot = Arc::new(Slot::new());
+            let reader = {
+                let slot = Arc::clone(&slot);
+                thread::spawn(move || (read(&slot), read(&slot)))
+            };
+            assert!(slot.replace(watched(1)).is_ok());
+            assert!(slot.replace(watched(2)).is_ok());
+            let (first, second) = reader.join().unwrap();
+            assert!(first == u32::MAX || second != u32::MAX, "a value vanished");
+            assert!(second >= first || first == u32::MAX, "{first} and then {second}");
+        });
+    }
+}
