@@ -4,16 +4,18 @@
 #![allow(unsafe_code)] // a signal handler
 #![allow(clippy::print_stderr)] // a test's report
 
+mod unwind_support;
+
 use profile_core::collector::StackEnd;
 use profile_core::modules::ModuleList;
 use profile_core::unwind::{Registers, StackBounds, UnwindTables, loaded_modules};
 use std::ffi::{c_int, c_void};
 use std::hint::black_box;
-use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+use unwind_support::{install, own_stack};
 
 /// The most stack that a walk may use, in bytes. An unoptimised build nests more calls, in larger frames.
 const MAX_STACK: u64 = if cfg!(debug_assertions) { 6000 } else { 512 };
@@ -27,13 +29,7 @@ static DEEPEST: AtomicU64 = AtomicU64::new(0);
 #[test]
 fn a_walk_is_short_in_time_and_on_the_stack() {
     TABLES.get_or_init(|| UnwindTables::compile(&loaded_modules(&ModuleList::default()), None));
-    // SAFETY: a zeroed action is an empty one; the handler has the type that SA_SIGINFO asks for.
-    unsafe {
-        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
-        action.sa_sigaction = on_signal as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO;
-        assert_eq!(libc::sigaction(libc::SIGPROF, &action, ptr::null_mut()), 0);
-    }
+    install(libc::SIGPROF, on_signal, 0);
     for depth in [1, 20, 100] {
         descend(depth);
         let frames = FRAMES.load(Ordering::Relaxed);
@@ -59,7 +55,8 @@ fn descend(depth: u32) -> u64 {
 extern "C" fn on_signal(_signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the context is the kernel's.
     let registers = unsafe { Registers::from_ucontext(context) };
-    let (Some(tables), stack) = (TABLES.get(), StackBounds { low: registers.sp - 128, high: stack_end() })
+    let (Some(tables), stack) =
+        (TABLES.get(), StackBounds { low: registers.sp - 128, high: own_stack().high })
     else {
         return;
     };
@@ -109,16 +106,4 @@ fn touched(painted: u64) -> u64 {
     let is_painted =
         |index: &usize| unsafe { ptr::read_volatile((painted as *const u8).add(*index)) } == PAINT;
     (PAINTED - (0..PAINTED).take_while(is_painted).count()) as u64
-}
-
-fn stack_end() -> u64 {
-    // SAFETY: a zeroed attribute object is filled by the call and freed once.
-    unsafe {
-        let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed().assume_init();
-        assert_eq!(libc::pthread_getattr_np(libc::pthread_self(), &mut attributes), 0);
-        let (mut low, mut size) = (ptr::null_mut(), 0);
-        assert_eq!(libc::pthread_attr_getstack(&attributes, &mut low, &mut size), 0);
-        libc::pthread_attr_destroy(&mut attributes);
-        low as u64 + size as u64
-    }
 }

@@ -3,14 +3,16 @@
 #![allow(unsafe_code)] // dlopen and dlclose
 #![allow(clippy::unwrap_used, clippy::print_stderr)] // a test, also outside its `#[test]` functions
 
+mod unwind_support;
+
 use object::Object;
 use profile_core::modules::{Module, ModuleList};
 use profile_core::unwind::{TableSlot, UnwindTables, loaded_modules, loader_counts};
 use std::collections::HashMap;
-use std::ffi::{CString, c_void};
+use std::ffi::c_void;
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+use unwind_support::{c_library, open, skipped};
 
 /// The tests that load libraries take turns: they look at counts of the process.
 static TURN: Mutex<()> = Mutex::new(());
@@ -87,14 +89,17 @@ fn a_list_without_changes_is_the_same_list() {
 fn libraries_that_come_and_go_at_one_address_are_told_apart() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
-    let library = |name, answer, build_id| build(directory.path(), name, answer, build_id);
-    let libraries = ["a", "b"].map(|name| library(name, name.len(), "--build-id=sha1"));
-    let bare = library("c", 3, "--build-id=none");
-    let [Ok(a), Ok(b)] = libraries else {
-        eprintln!("SKIPPED libraries_that_come_and_go_at_one_address_are_told_apart: no C compiler");
-        return;
+    let library = |name, build_id| {
+        let source = format!("int {name}(void) {{ return 1; }}");
+        c_library(directory.path(), name, &source, &[&format!("-Wl,--build-id={build_id}")])
     };
-    let (bare, slot) = (bare.unwrap(), TableSlot::new());
+    let (a, b, bare) = match (library("a", "sha1"), library("b", "sha1"), library("c", "none")) {
+        (Ok(a), Ok(b), Ok(bare)) => (a, b, bare),
+        (Err(why), ..) | (_, Err(why), _) | (.., Err(why)) => {
+            return skipped("libraries_that_come_and_go_at_one_address_are_told_apart", &why);
+        }
+    };
+    let slot = TableSlot::new();
     let mut list = loaded_modules(&ModuleList::default());
     let mut tables = UnwindTables::compile(&list, None);
     let mut ids = HashMap::new();
@@ -125,26 +130,6 @@ fn libraries_that_come_and_go_at_one_address_are_told_apart() {
 
 fn find<'a>(list: &'a ModuleList, path: &str) -> &'a Module {
     list.modules.iter().find(|module| module.path.as_ref() == path).unwrap()
-}
-
-fn build(directory: &Path, name: &str, answer: usize, build_id: &str) -> Result<String, String> {
-    let (source, object) = (directory.join("x.c"), directory.join(format!("lib{name}.so")));
-    std::fs::write(&source, format!("int answer(void) {{ return {answer}; }}")).unwrap();
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    let arguments = ["-O2", "-shared", "-fPIC", &format!("-Wl,{build_id}"), "-o"];
-    let status = Command::new(compiler).args(arguments).args([&object, &source]).status();
-    match status {
-        Ok(status) if status.success() => Ok(object.to_string_lossy().into_owned()),
-        other => Err(format!("{other:?}")),
-    }
-}
-
-fn open(path: &str) -> *mut c_void {
-    let path = CString::new(path).unwrap();
-    // SAFETY: the libraries have no constructors of their own.
-    let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
-    assert!(!handle.is_null());
-    handle
 }
 
 fn close(handle: *mut c_void) {

@@ -3,15 +3,16 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(unsafe_code)] // signal handlers and an alternate stack
 
+mod unwind_support;
+
 use profile_core::collector::StackEnd;
 use profile_core::modules::ModuleList;
 use profile_core::unwind::{Registers, StackBounds, TableSlot, UnwindTables, loaded_modules};
 use std::arch::asm;
 use std::ffi::{c_int, c_void};
-use std::mem::MaybeUninit;
-use std::ptr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use unwind_support::{install, own_stack};
 
 static TABLES: TableSlot = TableSlot::new();
 static FRAMES: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
@@ -54,30 +55,13 @@ fn trapping() -> u64 {
     next
 }
 
-fn install(signal: c_int, handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void), flags: c_int) {
-    // SAFETY: a zeroed action is an empty one; the handler has the type that SA_SIGINFO asks for.
-    unsafe {
-        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | flags;
-        assert_eq!(libc::sigaction(signal, &action, ptr::null_mut()), 0);
-    }
-}
-
 /// Samples from inside the handler of the trap, and answers the frames, the end and the interrupted instruction.
 fn sample(trap_flags: c_int) -> (Vec<u64>, usize, u64) {
     let list = loaded_modules(&ModuleList::default());
     assert!(TABLES.replace(Box::new(UnwindTables::compile(&list, None))).is_ok());
-    // SAFETY: a zeroed attribute object is filled by the call and freed once.
-    unsafe {
-        let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed().assume_init();
-        assert_eq!(libc::pthread_getattr_np(libc::pthread_self(), &mut attributes), 0);
-        let (mut low, mut size) = (ptr::null_mut(), 0);
-        assert_eq!(libc::pthread_attr_getstack(&attributes, &mut low, &mut size), 0);
-        libc::pthread_attr_destroy(&mut attributes);
-        STACK_LOW.store(low as u64, Ordering::Relaxed);
-        STACK_HIGH.store(low as u64 + size as u64, Ordering::Relaxed);
-    }
+    let stack = own_stack();
+    STACK_LOW.store(stack.low, Ordering::Relaxed);
+    STACK_HIGH.store(stack.high, Ordering::Relaxed);
     install(libc::SIGPROF, on_profile, 0);
     install(libc::SIGTRAP, on_trap, trap_flags);
     let interrupted = trapping();

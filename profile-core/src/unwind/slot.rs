@@ -264,7 +264,7 @@ mod tests {
     }
 }
 
-/// `RUSTFLAGS="--cfg loom" cargo test -p profile-core --lib slot`
+/// Run by `scripts/loom`.
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
@@ -291,7 +291,7 @@ mod models {
     }
 
     #[test]
-    fn a_value_is_freed_only_after_its_last_reader() {
+    fn loom_a_value_is_freed_only_after_its_last_reader() {
         // Two readers and a writer: all orders with up to three preemptions.
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
@@ -312,7 +312,7 @@ mod models {
     }
 
     #[test]
-    fn a_reader_that_comes_back_sees_what_was_put_in_place() {
+    fn loom_a_reader_that_comes_back_sees_what_was_put_in_place() {
         loom::model(|| {
             let slot = Arc::new(Slot::new());
             let reader = {

@@ -1,5 +1,6 @@
 //! Interrupts a thread and compares the two unwinders in the handler.
 
+use super::unwind_support::{install, own_stack};
 use framehop::{
     CacheNative, ExplicitModuleSectionInfo, MustNotAllocateDuringUnwind, Unwinder, UnwinderNative,
 };
@@ -20,6 +21,10 @@ pub(crate) struct Limits {
     pub(crate) same: f64,
 }
 
+pub(crate) const STRICT: Limits = Limits { complete: 0.995, same: 0.995 };
+/// While the unwinder of the language runs, it rewrites the very stack that we walk.
+pub(crate) const PANICS: Limits = Limits { complete: 0.97, same: 0.97 };
+
 const MAX_FRAMES: usize = 512;
 const SAMPLES: usize = 1000;
 const STEPS: usize = 12_000;
@@ -29,10 +34,15 @@ const DEADLINE: Duration = Duration::from_secs(60);
 type Framehop = UnwinderNative<&'static [u8], MustNotAllocateDuringUnwind>;
 type FramehopCache = CacheNative<MustNotAllocateDuringUnwind>;
 
-/// Interrupts `work` with a timer until enough samples are taken.
+/// Interrupts `work` with a timer until enough samples are taken, on a thread of its own.
 pub(crate) fn compare(name: &str, limits: Limits, work: impl Fn() + Sync) {
+    on_a_thread(|| compare_here(name, limits, &work));
+}
+
+/// The same on the calling thread.
+pub(crate) fn compare_here(name: &str, limits: Limits, work: impl Fn()) {
     in_session(name, limits, SAMPLES, |session| {
-        install(libc::SIGPROF, on_timer);
+        install(libc::SIGPROF, on_timer, libc::SA_RESTART);
         let timer = Timer::start(libc::SIGPROF, Duration::from_micros(700));
         let begun = Instant::now();
         while session.samples.load(Ordering::Relaxed) < SAMPLES && begun.elapsed() < DEADLINE {
@@ -44,23 +54,33 @@ pub(crate) fn compare(name: &str, limits: Limits, work: impl Fn() + Sync) {
 
 /// Traps after every instruction of `work`, which is run again until enough are seen, or for 8 times.
 pub(crate) fn compare_every_instruction(name: &str, limits: Limits, work: impl Fn() + Sync) {
-    // The shortest of these (a clock read) has some 300 instructions.
-    in_session(&format!("every instruction of {name}"), limits, 1000, |session| {
-        install(libc::SIGTRAP, on_trap);
-        // Once beforehand: the lazy binding of a C library's own calls goes through a resolver in the loader that
-        // addresses its frame by rbx, which neither unwinder follows. It runs once for each function.
+    // The shortest of these (a clock read) has some 200 instructions.
+    let name = format!("every instruction of {name}");
+    on_a_thread(|| in_session(&name, limits, 1000, |session| step_through(session, &work)));
+}
+
+fn step_through(session: &Session, work: impl Fn()) {
+    install(libc::SIGTRAP, on_trap, 0);
+    // Once beforehand: the lazy binding of a C library's own calls goes through a resolver in the loader that addresses
+    // its frame by rbx, which neither unwinder follows. It runs once for each function.
+    work();
+    let begun = Instant::now();
+    for _ in 0..8 {
+        STEPPING.store(true, Ordering::SeqCst);
+        // SAFETY: raises SIGTRAP, whose handler sets the trap flag.
+        unsafe { std::arch::asm!("int3") };
         work();
-        let begun = Instant::now();
-        for _ in 0..8 {
-            STEPPING.store(true, Ordering::SeqCst);
-            // SAFETY: raises SIGTRAP, whose handler sets the trap flag.
-            unsafe { std::arch::asm!("int3") };
-            work();
-            STEPPING.store(false, Ordering::SeqCst); // the next trap clears the flag
-            if session.samples.load(Ordering::Relaxed) >= STEPS || begun.elapsed() > DEADLINE {
-                break;
-            }
+        STEPPING.store(false, Ordering::SeqCst); // the next trap clears the flag
+        if session.samples.load(Ordering::Relaxed) >= STEPS || begun.elapsed() > DEADLINE {
+            break;
         }
+    }
+}
+
+fn on_a_thread(run: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(16 << 20).spawn_scoped(scope, run);
+        thread.expect("a thread").join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
 }
 
@@ -96,24 +116,17 @@ static STEPPING: AtomicBool = AtomicBool::new(false);
 /// One session at a time: signal handlers belong to the process.
 static TURN: Mutex<()> = Mutex::new(());
 
-fn in_session(name: &str, limits: Limits, least: usize, run: impl FnOnce(&Session) + Send) {
+fn in_session(name: &str, limits: Limits, least: usize, run: impl FnOnce(&Session)) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let modules = loaded_modules(&ModuleList::default());
     let tables = UnwindTables::compile(&modules, None);
-    let framehop = framehop_of(&modules);
-    std::thread::scope(|scope| {
-        let body = move || {
-            let session = Box::into_raw(Box::new(Session::new(tables, framehop)));
-            SESSION.store(session, Ordering::SeqCst);
-            // SAFETY: only freed below, after the last signal.
-            run(unsafe { &*session });
-            SESSION.store(ptr::null_mut(), Ordering::SeqCst);
-            // SAFETY: handlers run on this thread only, so none is in flight; the pointer is the box's.
-            unsafe { Box::from_raw(session) }.report(name, limits, least, &modules);
-        };
-        let thread = std::thread::Builder::new().stack_size(16 << 20).spawn_scoped(scope, body);
-        thread.expect("a thread").join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    });
+    let session = Box::into_raw(Box::new(Session::new(tables, framehop_of(&modules))));
+    SESSION.store(session, Ordering::SeqCst);
+    // SAFETY: only freed below, after the last signal.
+    run(unsafe { &*session });
+    SESSION.store(ptr::null_mut(), Ordering::SeqCst);
+    // SAFETY: handlers run on this thread only, so none is in flight; the pointer is the box's.
+    unsafe { Box::from_raw(session) }.report(name, limits, least, &modules);
 }
 
 impl Session {
@@ -277,16 +290,6 @@ extern "C" fn on_trap(_signal: c_int, _info: *mut libc::siginfo_t, context: *mut
     }
 }
 
-fn install(signal: c_int, handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void)) {
-    // SAFETY: a zeroed action is an empty one; the handler has the type that SA_SIGINFO asks for.
-    unsafe {
-        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-        assert_eq!(libc::sigaction(signal, &action, ptr::null_mut()), 0);
-    }
-}
-
 /// A timer that signals the thread which made it.
 struct Timer(libc::timer_t);
 
@@ -312,18 +315,6 @@ impl Drop for Timer {
     fn drop(&mut self) {
         // SAFETY: the timer is ours, and a signal that is still pending is handled before the call returns.
         unsafe { libc::timer_delete(self.0) };
-    }
-}
-
-fn own_stack() -> StackBounds {
-    // SAFETY: a zeroed attribute object is filled by the call and freed once.
-    unsafe {
-        let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed().assume_init();
-        assert_eq!(libc::pthread_getattr_np(libc::pthread_self(), &mut attributes), 0);
-        let (mut low, mut size) = (ptr::null_mut(), 0);
-        assert_eq!(libc::pthread_attr_getstack(&attributes, &mut low, &mut size), 0);
-        libc::pthread_attr_destroy(&mut attributes);
-        StackBounds { low: low as u64, high: low as u64 + size as u64 }
     }
 }
 

@@ -8,14 +8,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)] // a test, also outside its `#[test]` functions
 
 mod harness;
+#[path = "../unwind_support/mod.rs"]
+mod unwind_support;
 mod workloads;
 
-use harness::{Limits, compare, compare_every_instruction};
+use harness::{PANICS, STRICT, compare, compare_every_instruction};
+use unwind_support::skipped;
 use workloads as work;
-
-const STRICT: Limits = Limits { complete: 0.995, same: 0.995 };
-/// While the unwinder of the language runs, it rewrites the very stack that we walk.
-const PANICS: Limits = Limits { complete: 0.97, same: 0.97 };
 
 #[test]
 fn text_and_maps() {
@@ -56,7 +55,7 @@ fn system_calls() {
 fn library_without_frame_pointers() {
     match work::c_library() {
         Ok(library) => compare("library without frame pointers", STRICT, move || library.call_back()),
-        Err(why) => eprintln!("SKIPPED library_without_frame_pointers: {why}"),
+        Err(why) => skipped("library_without_frame_pointers", &why),
     }
 }
 
@@ -94,7 +93,7 @@ fn every_instruction_of_system_calls() {
 fn every_instruction_of_a_library() {
     match work::c_library() {
         Ok(library) => compare_every_instruction("library", STRICT, move || library.call_back()),
-        Err(why) => eprintln!("SKIPPED every_instruction_of_a_library: {why}"),
+        Err(why) => skipped("every_instruction_of_a_library", &why),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Code of the kinds that unwinders trip over.
 
+use super::unwind_support;
 use std::collections::HashMap;
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::hint::black_box;
 use std::panic::{catch_unwind, resume_unwind};
-use std::process::Command;
 use std::time::{Instant, SystemTime};
 
 pub(crate) fn text_and_maps() {
@@ -197,26 +197,13 @@ long descend(int depth, callback call, long x) {
 
 pub(crate) fn c_library() -> Result<CLibrary, String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let (source, object) = (directory.path().join("a.c"), directory.path().join("liba.so"));
-    std::fs::write(&source, C_SOURCE).map_err(|error| error.to_string())?;
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    let built = Command::new(&compiler)
-        .args(["-O2", "-shared", "-fPIC", "-fomit-frame-pointer", "-o"])
-        .args([&object, &source])
-        .status();
-    match built {
-        Ok(status) if status.success() => {}
-        Ok(status) => return Err(format!("{compiler} answers {status}")),
-        Err(error) => return Err(format!("no C compiler: {compiler}: {error}")),
-    }
-    let path = CString::new(object.to_string_lossy().as_bytes()).map_err(|error| error.to_string())?;
-    // SAFETY: the library has no constructors, stays loaded, and its function has this type.
+    let library =
+        unwind_support::c_library(directory.path(), "descend", C_SOURCE, &["-fomit-frame-pointer"])?;
+    let handle = unwind_support::open(&library);
+    // SAFETY: the handle is open and stays so; the function has this type.
     unsafe {
-        let handle = libc::dlopen(path.as_ptr(), libc::RTLD_NOW);
-        let symbol = if handle.is_null() { handle } else { libc::dlsym(handle, c"descend".as_ptr()) };
-        if symbol.is_null() {
-            return Err("the library cannot be loaded".to_owned());
-        }
+        let symbol = libc::dlsym(handle, c"descend".as_ptr());
+        assert!(!symbol.is_null(), "the library has the function");
         Ok(CLibrary { descend: std::mem::transmute::<*mut c_void, Descend>(symbol) })
     }
 }
