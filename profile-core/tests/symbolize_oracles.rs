@@ -4,21 +4,12 @@
 
 mod symbolize_common;
 
-use gimli::{EndianSlice, NativeEndian};
-use object::{Object, ObjectSection};
 use profile_core::symbolize::{NativeSymbolizer, SourceFrame, SymbolSource, Symbolizer};
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::Arc;
-use symbolize_common::{frames, function_addresses, module_at, own_path, tool};
-
-/// One frame as an oracle tells it.
-#[derive(Debug, PartialEq, Eq)]
-struct Told {
-    name: String,
-    file: String,
-    line: u32,
-}
+use symbolize_common::{
+    Told, assert_same, frames, function_addresses, module_at, own_path, told_by_crate, tool,
+};
 
 fn ours(addresses: &[u64]) -> Vec<Vec<SourceFrame>> {
     let module = Arc::new(module_at(ours as *const () as u64, 1));
@@ -28,41 +19,6 @@ fn ours(addresses: &[u64]) -> Vec<Vec<SourceFrame>> {
     assert_eq!(symbolizer.notes(), [""; 0]);
     assert_eq!(symbolizer.source(&module), SymbolSource::Dwarf);
     all
-}
-
-/// The function's own name, without its path, hash and generics, which the tools write each in its own way.
-fn plain(name: &str) -> String {
-    let demangled = format!("{:#}", rustc_demangle::demangle(name)).replace("->", "");
-    let (mut depth, mut outside) = (0, String::new());
-    for letter in demangled.chars() {
-        match letter {
-            '<' => depth += 1,
-            '>' => depth -= 1,
-            _ if depth == 0 => outside.push(letter),
-            _ => {}
-        }
-    }
-    let short = outside.trim_end_matches(':').rsplit("::").next().unwrap_or_default();
-    if short.contains("closure") { "closure".into() } else { short.to_owned() }
-}
-
-fn assert_same(address: u64, ours: &[SourceFrame], told: &[Told]) {
-    let lines = |frames: &[SourceFrame]| frames.iter().map(|frame| frame.line).collect::<Vec<_>>();
-    let told_lines: Vec<u32> = told.iter().map(|told| told.line).collect();
-    assert_eq!(lines(ours), told_lines, "lines at {address:#x}: {ours:#?} {told:#?}");
-    for (index, (frame, told)) in ours.iter().zip(told).enumerate() {
-        let innermost = index == 0;
-        // Without a line, the tool names the unit.
-        if told.line != 0 {
-            assert_eq!(frame.file.as_deref(), Some(&*told.file), "file at {address:#x}");
-        }
-        // The crate leaves a function without a name that DWARF does not cover; the tool calls the innermost frame
-        // what the symbol table calls the physical function if it has no linkage name.
-        let physical = plain(&ours.last().unwrap().function);
-        let theirs = plain(&told.name);
-        let same = theirs == plain(&frame.function) || told.name == "??" || (innermost && theirs == physical);
-        assert!(same, "function at {address:#x}: {} and {}", frame.function, told.name);
-    }
 }
 
 #[test]
@@ -97,26 +53,10 @@ fn the_tool_addr2line_says_the_same() {
 #[test]
 fn the_crate_addr2line_says_the_same() {
     let path = own_path();
-    let image = fs::read(&path).unwrap();
-    let file = object::read::elf::ElfFile64::<object::Endianness>::parse(&*image).unwrap();
-    let section = |id: gimli::SectionId| {
-        let data = file.section_by_name(id.name()).map_or(&[][..], |section| section.data().unwrap());
-        Ok::<_, gimli::Error>(EndianSlice::new(data, NativeEndian))
-    };
-    let context = addr2line::Context::from_dwarf(gimli::Dwarf::load(section).unwrap()).unwrap();
     let addresses = function_addresses(&path, 3000, 0xadd2);
-    for (address, ours) in addresses.iter().zip(ours(&addresses)) {
-        let mut told = Vec::new();
-        let mut all = context.find_frames(*address).skip_all_loads().unwrap();
-        while let Some(frame) = all.next().unwrap() {
-            let name = frame.function.map_or("??".into(), |name| name.raw_name().unwrap().into_owned());
-            let location = frame.location;
-            let file = location.as_ref().and_then(|location| location.file).unwrap_or("??").into();
-            told.push(Told { name, file, line: location.and_then(|location| location.line).unwrap_or(0) });
-        }
-        if !told.is_empty() {
-            assert_same(*address, &ours, &told);
-        }
+    let told = told_by_crate(&path, &addresses);
+    for ((address, ours), told) in addresses.iter().zip(ours(&addresses)).zip(told) {
+        assert_same(*address, &ours, &told);
     }
 }
 

@@ -5,6 +5,7 @@
 //! bound everything is forgotten and counted, which costs the lookups anew but never memory.
 
 use super::SourceFrame;
+use super::demangle::demangle;
 use crate::modules::ModuleId;
 use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,7 +15,11 @@ use std::sync::Arc;
 pub(super) struct Cache {
     index: HashMap<(ModuleId, u64), u32>,
     frames: Vec<(ModuleId, u64, Box<[SourceFrame]>)>,
+    /// Functions, files: every string of a frame but linkage names.
     names: HashSet<Arc<str>>,
+    /// The function that each linkage name stands for. Demangling costs more than all the rest of a lookup in a
+    /// symbol table, and most functions are found at many addresses.
+    functions: HashMap<Arc<str>, Arc<str>>,
     /// What the frames and names take, in bytes, without the hash tables.
     memory: u64,
     most_addresses: usize,
@@ -32,6 +37,7 @@ impl Cache {
             index: HashMap::new(),
             frames: Vec::new(),
             names: HashSet::new(),
+            functions: HashMap::new(),
             memory: 0,
             most_addresses,
             clears: 0,
@@ -72,6 +78,18 @@ impl Cache {
         name
     }
 
+    /// The one copy of `linkage_name`, and the function that it stands for.
+    pub(super) fn intern_function(&mut self, linkage_name: &str) -> (Arc<str>, Arc<str>) {
+        if let Some((linkage_name, function)) = self.functions.get_key_value(linkage_name) {
+            return (Arc::clone(linkage_name), Arc::clone(function));
+        }
+        let function = self.intern(&demangle(linkage_name));
+        let linkage_name: Arc<str> = linkage_name.into();
+        self.memory += linkage_name.len() as u64;
+        self.functions.insert(Arc::clone(&linkage_name), Arc::clone(&function));
+        (linkage_name, function)
+    }
+
     /// Forgets every module for which `lives` is false, and the names only they used.
     pub(super) fn retain(&mut self, lives: impl Fn(ModuleId) -> bool) {
         if self.frames.iter().all(|(module, ..)| lives(*module)) {
@@ -80,8 +98,9 @@ impl Cache {
         self.frames.retain(|(module, ..)| lives(*module));
         let places = self.frames.iter().zip(0..);
         self.index = places.map(|((module, address, _), place)| ((*module, *address), place)).collect();
+        self.functions.retain(|linkage_name, _| Arc::strong_count(linkage_name) > 1);
         self.names.retain(|name| Arc::strong_count(name) > 1);
-        let names: usize = self.names.iter().map(|name| name.len()).sum();
+        let names: usize = self.names.iter().chain(self.functions.keys()).map(|name| name.len()).sum();
         let frames: usize = self.frames.iter().map(|(_, _, frames)| size_of_val(&**frames)).sum();
         self.memory = (names + frames) as u64;
     }
@@ -100,6 +119,7 @@ impl Cache {
         self.index.clear();
         self.frames.clear();
         self.names.clear();
+        self.functions.clear();
         self.memory = 0;
     }
 }
@@ -132,11 +152,13 @@ mod tests {
             let frames = frame(&mut cache, "shared");
             cache.insert(module, 0x10, frames);
         }
-        let frames = frame(&mut cache, "only in 1");
-        cache.insert(ModuleId(1), 0x20, frames);
-        assert_eq!(cache.names.len(), 2);
+        let (linkage_name, function) = cache.intern_function("_RNvC7mycrate4only");
+        let frame = SourceFrame { function, system_name: Some(linkage_name), ..SourceFrame::default() };
+        cache.insert(ModuleId(1), 0x20, Box::new([frame]));
+        assert_eq!((cache.names.len(), cache.functions.len()), (2, 1));
         cache.retain(|module| module == ModuleId(2));
         assert_eq!(cache.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["shared"]);
+        assert!(cache.functions.is_empty());
         assert_eq!(cache.find(ModuleId(1), 0x10), None);
         let place = cache.find(ModuleId(2), 0x10).unwrap();
         assert_eq!(&*cache.frames(place)[0].function, "shared");

@@ -7,7 +7,6 @@ use super::image::Image;
 use super::symtab::Symtab;
 
 /// The linkage name that the symbol table of the ELF file in `bytes` has for `address`.
-#[must_use]
 pub fn elf_symbols(bytes: &[u8], address: u64) -> Option<Vec<u8>> {
     let source = bytes.to_vec();
     let elf = Elf::parse(&source).ok()?;
@@ -15,7 +14,6 @@ pub fn elf_symbols(bytes: &[u8], address: u64) -> Option<Vec<u8>> {
 }
 
 /// How many frames the DWARF of the ELF file in `bytes` has for each address, in at most 16 MiB.
-#[must_use]
 pub fn elf_dwarf(bytes: &[u8], addresses: &[u64]) -> Option<Vec<usize>> {
     const LIMIT: u64 = 16 << 20;
     let source: Box<dyn ReadAt> = Box::new(bytes.to_vec());

@@ -6,7 +6,6 @@
 //! one attempt.
 
 use super::cache::Cache;
-use super::demangle::demangle;
 use super::dwarf::DwarfFrame;
 use super::module::{Limits, ModuleSymbols};
 use super::{SourceFrame, SymbolSource, Symbolizer};
@@ -139,22 +138,22 @@ impl NativeSymbolizer {
         // short name, or a name internal to a library (`__GI___libc_write`). So a function has one name, whether
         // DWARF covers all of it or not.
         if let (Some(physical), Some(name)) = (frames.last_mut(), symbol) {
-            physical.linkage_name = Some(name);
+            physical.names.linkage_name = Some(name.into());
         }
         frames.into_iter().map(|frame| self.source_frame(frame)).collect()
     }
 
     fn source_frame(&mut self, frame: DwarfFrame) -> SourceFrame {
-        let DwarfFrame { linkage_name, name, location, start_line } = frame;
-        let function = linkage_name.as_deref().map(demangle).or(name).unwrap_or_else(|| UNKNOWN.into());
-        SourceFrame {
-            function: self.cache.intern(&function),
-            system_name: linkage_name.map(|name| self.cache.intern(&name)),
-            file: location.file.map(|file| self.cache.intern(&file)),
-            line: location.line,
-            column: location.column,
-            start_line,
-        }
+        let DwarfFrame { names, file, line, column } = frame;
+        let (system_name, function) = match names.linkage_name {
+            Some(linkage_name) => {
+                let (linkage_name, function) = self.cache.intern_function(&linkage_name);
+                (Some(linkage_name), function)
+            }
+            None => (None, self.cache.intern(names.name.as_deref().unwrap_or(UNKNOWN))),
+        };
+        let file = file.map(|file| self.cache.intern(&file));
+        SourceFrame { function, system_name, file, line, column, start_line: names.start_line }
     }
 }
 

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 #![allow(dead_code, unreachable_pub, clippy::missing_panics_doc)] // each test file uses its part
 
-use object::{Object, ObjectSegment, SegmentFlags, elf};
+use gimli::{EndianSlice, NativeEndian};
+use object::{Object, ObjectSection, ObjectSegment, SegmentFlags, elf};
 use profile_core::modules::{BuildId, Module, ModuleId, Segment};
 use profile_core::symbolize::{NativeSymbolizer, SourceFrame, Symbolizer};
 use std::fs;
@@ -138,4 +139,74 @@ pub fn function_addresses(path: &Path, count: usize, seed: u64) -> Vec<u64> {
         address + numbers.below(size)
     };
     (0..count).map(|_| pick()).collect()
+}
+
+/// One frame as an oracle tells it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told {
+    pub name: String,
+    pub file: String,
+    pub line: u32,
+}
+
+/// The function's own name, without its path, hash and generics, which the tools write each in its own way.
+pub fn plain(name: &str) -> String {
+    let demangled = format!("{:#}", rustc_demangle::demangle(name)).replace("->", "");
+    let (mut depth, mut outside) = (0, String::new());
+    for letter in demangled.chars() {
+        match letter {
+            '<' => depth += 1,
+            '>' => depth -= 1,
+            _ if depth == 0 => outside.push(letter),
+            _ => {}
+        }
+    }
+    let short = outside.trim_end_matches(':').rsplit("::").next().unwrap_or_default();
+    if short.contains("closure") { "closure".into() } else { short.to_owned() }
+}
+
+/// Asserts that the frames are those of the oracle, which may know nothing at all.
+pub fn assert_same(address: u64, ours: &[SourceFrame], told: &[Told]) {
+    if told.is_empty() {
+        return;
+    }
+    let lines = |frames: &[SourceFrame]| frames.iter().map(|frame| frame.line).collect::<Vec<_>>();
+    let told_lines: Vec<u32> = told.iter().map(|told| told.line).collect();
+    assert_eq!(lines(ours), told_lines, "lines at {address:#x}: {ours:#?} {told:#?}");
+    for (index, (frame, told)) in ours.iter().zip(told).enumerate() {
+        let innermost = index == 0;
+        // Without a line, the tool names the unit.
+        if told.line != 0 {
+            assert_eq!(frame.file.as_deref(), Some(&*told.file), "file at {address:#x}");
+        }
+        // The crate leaves a function without a name that DWARF does not cover; the tool calls the innermost frame
+        // what the symbol table calls the physical function if it has no linkage name.
+        let physical = plain(&ours.last().unwrap().function);
+        let theirs = plain(&told.name);
+        let same = theirs == plain(&frame.function) || told.name == "??" || (innermost && theirs == physical);
+        assert!(same, "function at {address:#x}: {} and {}", frame.function, told.name);
+    }
+}
+
+/// What the crate `addr2line` says about addresses (of the file), innermost first.
+pub fn told_by_crate(path: &Path, addresses: &[u64]) -> Vec<Vec<Told>> {
+    let image = fs::read(path).unwrap();
+    let file = object::read::elf::ElfFile64::<object::Endianness>::parse(&*image).unwrap();
+    let section = |id: gimli::SectionId| {
+        let data = file.section_by_name(id.name()).map_or(&[][..], |section| section.data().unwrap());
+        Ok::<_, gimli::Error>(EndianSlice::new(data, NativeEndian))
+    };
+    let context = addr2line::Context::from_dwarf(gimli::Dwarf::load(section).unwrap()).unwrap();
+    let lookup = |address: &u64| {
+        let mut told = Vec::new();
+        let mut all = context.find_frames(*address).skip_all_loads().unwrap();
+        while let Some(frame) = all.next().unwrap() {
+            let name = frame.function.map_or("??".into(), |name| name.raw_name().unwrap().into_owned());
+            let location = frame.location;
+            let file = location.as_ref().and_then(|location| location.file).unwrap_or("??").into();
+            told.push(Told { name, file, line: location.and_then(|location| location.line).unwrap_or(0) });
+        }
+        told
+    };
+    addresses.iter().map(lookup).collect()
 }

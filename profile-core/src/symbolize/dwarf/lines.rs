@@ -24,17 +24,6 @@ pub(super) struct Row {
     pub(super) column: u32,
 }
 
-/// A place in the source, with its file's name; 0 is unknown.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::symbolize) struct Location {
-    /// The path.
-    pub(in crate::symbolize) file: Option<String>,
-    /// From 1.
-    pub(in crate::symbolize) line: u32,
-    /// From 1.
-    pub(in crate::symbolize) column: u32,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Sequence {
     start: u64,

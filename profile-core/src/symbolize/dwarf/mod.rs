@@ -24,7 +24,7 @@ mod sections;
 pub(super) use index::UnitIndex;
 
 use self::functions::{Die, FunctionTable, InlinedCall};
-use self::lines::{LineTable, Location};
+use self::lines::{LineTable, Row};
 use self::sections::{R, Sections};
 use super::elf::Fault;
 use super::image::Image;
@@ -36,23 +36,45 @@ use std::sync::Arc;
 pub(super) struct DebugInfo {
     sections: Sections,
     index: Arc<UnitIndex>,
-    /// The units asked for in this batch.
-    units: HashMap<usize, UnitTables>,
-    /// What `units` take, in bytes.
-    units_memory: u64,
+    tables: Tables,
 }
 
-/// What DWARF says about one frame. A function has a linkage name, a plain name, or neither.
+/// What was read of the units asked for in this batch.
+#[derive(Default)]
+struct Tables {
+    /// By the unit's place in `.debug_info`.
+    units: HashMap<usize, UnitTables>,
+    /// The names of functions that others refer to, by the places of unit and entry. One function is inlined at many
+    /// addresses.
+    names: HashMap<(usize, usize), Names>,
+    /// Paths, by the unit's place and the number of the file in it.
+    files: HashMap<(usize, u32), Option<Arc<str>>>,
+    /// What they all take, in bytes.
+    memory: u64,
+}
+
+/// What a function is called. It has a linkage name, a plain name, or neither.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct DwarfFrame {
+pub(super) struct Names {
     /// The name the linker knows.
-    pub(super) linkage_name: Option<String>,
+    pub(super) linkage_name: Option<Arc<str>>,
     /// The name in the source, without its module or namespace.
-    pub(super) name: Option<String>,
-    /// The file; 0 for the line and the column stands for unknown.
-    pub(super) location: Location,
+    pub(super) name: Option<Arc<str>>,
     /// The first line of the function; 0 is unknown.
     pub(super) start_line: u32,
+}
+
+/// What DWARF says about one frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct DwarfFrame {
+    /// The function.
+    pub(super) names: Names,
+    /// The file.
+    pub(super) file: Option<Arc<str>>,
+    /// 0 is unknown.
+    pub(super) line: u32,
+    /// 0 is unknown.
+    pub(super) column: u32,
 }
 
 struct UnitTables {
@@ -75,7 +97,7 @@ struct Lookup<'a> {
     image: &'a Image,
     address: u64,
     /// What the tables of the units may take together, in bytes.
-    units_limit: u64,
+    limit: u64,
 }
 
 /// References between entries that are followed for a name.
@@ -85,6 +107,8 @@ const MOST_UNITS: usize = 8;
 /// About what the headers of a unit take; most of it is the list of its files.
 const UNIT_MEMORY: u64 = 1 << 10;
 const FILE_MEMORY: u64 = 256;
+/// About what one more string takes beside its text.
+const TEXT_MEMORY: u64 = 64;
 
 impl DebugInfo {
     /// How many bytes of memory the sections of `image` take, if it has debug information.
@@ -100,7 +124,7 @@ impl DebugInfo {
             Some(index) => index,
             None => Arc::new(UnitIndex::build(&sections, &image.elf, limit.saturating_sub(sections.memory))?),
         };
-        Ok(Self { sections, index, units: HashMap::new(), units_memory: 0 })
+        Ok(Self { sections, index, tables: Tables::default() })
     }
 
     /// The index of the units, for the next batch.
@@ -110,7 +134,7 @@ impl DebugInfo {
 
     /// The memory in use, in bytes.
     pub(super) fn memory(&self) -> u64 {
-        self.sections.memory + self.index.memory() + self.units_memory
+        self.sections.memory + self.index.memory() + self.tables.memory
     }
 
     /// The frames of `address` (of the file), innermost first; the last one is the physical function, and may be all
@@ -122,15 +146,14 @@ impl DebugInfo {
         address: u64,
         limit: u64,
     ) -> Result<Vec<DwarfFrame>, Fault> {
-        let units_limit = limit.saturating_sub(self.sections.memory + self.index.memory());
-        let lookup = Lookup { image, address, units_limit };
+        let limit = limit.saturating_sub(self.sections.memory + self.index.memory());
+        let lookup = Lookup { image, address, limit };
         let candidates: Vec<usize> = self.index.find(address).take(MOST_UNITS).collect();
         for unit in candidates {
             let frames = match self.frames_in(unit, lookup) {
                 // The tables of other units left too little room: forget them and try once more.
-                Err(Fault::TooLarge) if self.units_memory > 0 => {
-                    self.units.clear();
-                    self.units_memory = 0;
+                Err(Fault::TooLarge) if self.tables.memory > 0 => {
+                    self.tables = Tables::default();
                     self.frames_in(unit, lookup)?
                 }
                 other => other?,
@@ -143,42 +166,76 @@ impl DebugInfo {
     }
 
     fn frames_in(&mut self, at: usize, lookup: Lookup<'_>) -> Result<Vec<DwarfFrame>, Fault> {
-        let unit = self.unit(at, lookup.units_limit)?;
+        let unit = self.unit(at, lookup.limit)?;
         let functions = self.functions(&unit, lookup)?;
         let row = self.lines(&unit, lookup)?.find(lookup.address);
-        let mut location = self.sections.location(lookup.image, &unit.unit, row.unwrap_or_default());
+        let mut place = row.unwrap_or_default();
         let Some(function) = functions.find(lookup.address) else {
-            let frame = DwarfFrame { location, ..DwarfFrame::default() };
-            return Ok(row.map(|_| frame).into_iter().collect());
+            let frame = row.map(|row| self.frame(lookup, &unit, Names::default(), row));
+            return Ok(frame.into_iter().collect());
         };
         let (physical, calls) = functions::chain(&self.sections.dwarf, &unit.unit, function, lookup.address)?;
         let mut frames = Vec::with_capacity(calls.len() + 1);
-        for InlinedCall { function, place } in calls.into_iter().rev() {
-            let call = self.sections.location(lookup.image, &unit.unit, place);
-            frames.push(self.frame(lookup, &unit, function, std::mem::replace(&mut location, call)));
+        for InlinedCall { function, place: call } in calls.into_iter().rev() {
+            let names = self.names(lookup, &unit, function);
+            frames.push(self.frame(lookup, &unit, names, std::mem::replace(&mut place, call)));
         }
-        frames.push(self.frame(lookup, &unit, physical, location));
+        let names = self.names(lookup, &unit, physical);
+        frames.push(self.frame(lookup, &unit, names, place));
         Ok(frames)
     }
 
-    /// The frame of the function in `die`, following its references until its name and first line are known.
-    fn frame(&mut self, lookup: Lookup<'_>, unit: &OpenUnit, mut die: Die, location: Location) -> DwarfFrame {
-        let mut unit = unit.clone();
-        let mut frame = DwarfFrame { location, ..DwarfFrame::default() };
+    fn frame(&mut self, lookup: Lookup<'_>, unit: &OpenUnit, names: Names, place: Row) -> DwarfFrame {
+        let key = (unit.at, place.file);
+        let file = match self.tables.files.get(&key) {
+            Some(file) => file.clone(),
+            None => {
+                let path = self.sections.path(lookup.image, &unit.unit, place.file).map(Arc::<str>::from);
+                let size = TEXT_MEMORY + path.as_ref().map_or(0, |path| path.len() as u64);
+                if self.tables.charge(size, lookup.limit).is_ok() {
+                    self.tables.files.insert(key, path.clone());
+                }
+                path
+            }
+        };
+        DwarfFrame { names, file, line: place.line, column: place.column }
+    }
+
+    /// The names of the function in `die`, from there or from the entry it refers to.
+    fn names(&mut self, lookup: Lookup<'_>, unit: &OpenUnit, die: Die) -> Names {
+        let mut names = self.own_names(lookup, unit, &die);
+        // A reference that leads nowhere costs the name, not the frame.
+        let origin = die.origin.filter(|_| !names.complete()).and_then(|origin| self.follow(unit, &origin));
+        let Some(origin) = origin else { return names };
+        let known = self.tables.names.get(&(origin.0, origin.1.0)).cloned();
+        names.complete_with(known.unwrap_or_else(|| self.names_at(lookup, origin)));
+        names
+    }
+
+    /// The names of the entry at `place`, following its references.
+    fn names_at(&mut self, lookup: Lookup<'_>, place: (usize, UnitOffset)) -> Names {
+        let mut names = Names::default();
+        let mut next = Some(place);
         for _ in 0..MOST_HOPS {
-            let text = |value: &Option<_>| self.sections.text(lookup.image, &unit.unit, value.as_ref()?);
-            frame.linkage_name = frame.linkage_name.or_else(|| text(&die.linkage_name));
-            frame.name = frame.name.or_else(|| text(&die.name));
-            frame.start_line = if frame.start_line == 0 { die.line } else { frame.start_line };
-            let complete = frame.linkage_name.is_some() && frame.start_line != 0;
-            let Some(origin) = die.origin.filter(|_| !complete) else { break };
-            // A reference that leads nowhere costs the name, not the frame.
-            let Some((at, entry)) = self.follow(&unit, &origin) else { break };
-            let Ok(next) = self.unit(at, lookup.units_limit) else { break };
-            let Ok(target) = functions::read_entry(&self.sections.dwarf, &next.unit, entry) else { break };
-            (unit, die) = (next, target);
+            let Some((at, entry)) = next else { break };
+            let Ok(unit) = self.unit(at, lookup.limit) else { break };
+            let Ok(die) = functions::read_entry(&self.sections.dwarf, &unit.unit, entry) else { break };
+            names.complete_with(self.own_names(lookup, &unit, &die));
+            next = die.origin.filter(|_| !names.complete()).and_then(|origin| self.follow(&unit, &origin));
         }
-        frame
+        if self.tables.charge(TEXT_MEMORY + names.len(), lookup.limit).is_ok() {
+            self.tables.names.insert((place.0, place.1.0), names.clone());
+        }
+        names
+    }
+
+    fn own_names(&self, lookup: Lookup<'_>, unit: &OpenUnit, die: &Die) -> Names {
+        let text = |value: &Option<_>| self.sections.text(lookup.image, &unit.unit, value.as_ref()?);
+        Names {
+            linkage_name: text(&die.linkage_name).map(Arc::from),
+            name: text(&die.name).map(Arc::from),
+            start_line: die.line,
+        }
     }
 
     /// The unit and the offset in it that `reference` points to.
@@ -194,51 +251,71 @@ impl DebugInfo {
     }
 
     fn unit(&mut self, at: usize, limit: u64) -> Result<OpenUnit, Fault> {
-        if let Some(tables) = self.units.get(&at) {
+        if let Some(tables) = self.tables.units.get(&at) {
             return Ok(OpenUnit { at, unit: Arc::clone(&tables.unit) });
         }
         let header = self.sections.dwarf.debug_info.header_from_offset(DebugInfoOffset(at))?;
         let unit = Arc::new(self.sections.dwarf.unit(header)?);
         let files = unit.line_program.as_ref().map_or(0, |program| program.header().file_names().len());
-        self.charge(UNIT_MEMORY + FILE_MEMORY * files as u64, limit)?;
-        self.units.insert(at, UnitTables { unit: Arc::clone(&unit), functions: None, lines: None });
+        self.tables.charge(UNIT_MEMORY + FILE_MEMORY * files as u64, limit)?;
+        self.tables.units.insert(at, UnitTables { unit: Arc::clone(&unit), functions: None, lines: None });
         Ok(OpenUnit { at, unit })
     }
 
     fn functions(&mut self, unit: &OpenUnit, lookup: Lookup<'_>) -> Result<Arc<FunctionTable>, Fault> {
-        if let Some(functions) = self.units.get(&unit.at).and_then(|tables| tables.functions.as_ref()) {
+        if let Some(functions) = self.tables.units.get(&unit.at).and_then(|tables| tables.functions.as_ref())
+        {
             return Ok(Arc::clone(functions));
         }
-        let room = lookup.units_limit.saturating_sub(self.units_memory);
+        let room = lookup.limit.saturating_sub(self.tables.memory);
         let functions = FunctionTable::build(&self.sections.dwarf, &unit.unit, &lookup.image.elf, room)?;
-        self.charge(functions.memory(), lookup.units_limit)?;
+        self.tables.charge(functions.memory(), lookup.limit)?;
         let functions = Arc::new(functions);
-        if let Some(tables) = self.units.get_mut(&unit.at) {
+        if let Some(tables) = self.tables.units.get_mut(&unit.at) {
             tables.functions = Some(Arc::clone(&functions));
         }
         Ok(functions)
     }
 
     fn lines(&mut self, unit: &OpenUnit, lookup: Lookup<'_>) -> Result<Arc<LineTable>, Fault> {
-        if let Some(lines) = self.units.get(&unit.at).and_then(|tables| tables.lines.as_ref()) {
+        if let Some(lines) = self.tables.units.get(&unit.at).and_then(|tables| tables.lines.as_ref()) {
             return Ok(Arc::clone(lines));
         }
-        let room = lookup.units_limit.saturating_sub(self.units_memory);
+        let room = lookup.limit.saturating_sub(self.tables.memory);
         let lines = Arc::new(LineTable::build(&unit.unit, &lookup.image.elf, room)?);
-        self.charge(lines.memory(), lookup.units_limit)?;
-        if let Some(tables) = self.units.get_mut(&unit.at) {
+        self.tables.charge(lines.memory(), lookup.limit)?;
+        if let Some(tables) = self.tables.units.get_mut(&unit.at) {
             tables.lines = Some(Arc::clone(&lines));
         }
         Ok(lines)
     }
+}
 
+impl Tables {
     fn charge(&mut self, memory: u64, limit: u64) -> Result<(), Fault> {
-        let after = self.units_memory.saturating_add(memory);
+        let after = self.memory.saturating_add(memory);
         if after > limit {
             return Err(Fault::TooLarge);
         }
-        self.units_memory = after;
+        self.memory = after;
         Ok(())
+    }
+}
+
+impl Names {
+    fn complete(&self) -> bool {
+        self.linkage_name.is_some() && self.start_line != 0
+    }
+
+    fn complete_with(&mut self, other: Self) {
+        self.linkage_name = self.linkage_name.take().or(other.linkage_name);
+        self.name = self.name.take().or(other.name);
+        self.start_line = if self.start_line == 0 { other.start_line } else { self.start_line };
+    }
+
+    fn len(&self) -> u64 {
+        let texts = [&self.linkage_name, &self.name];
+        texts.into_iter().flatten().map(|text| text.len() as u64).sum()
     }
 }
 

@@ -1,6 +1,5 @@
 //! The debug sections of an image in memory, and the strings, which stay in the file.
 
-use super::lines::{Location, Row};
 use crate::symbolize::bytes::{ReadAt, read, read_string};
 use crate::symbolize::elf::{Elf, Fault, SHF_COMPRESSED, Section, u32_at, u64_at};
 use crate::symbolize::image::Image;
@@ -91,13 +90,9 @@ impl Sections {
         Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|text| !text.is_empty())
     }
 
-    /// The place in the source that `row` of the line table of `unit` names. Paths are absolute as far as the
-    /// compiler recorded them: directory of the compilation, directory, file.
-    pub(super) fn location(&self, image: &Image, unit: &Unit<R>, row: Row) -> Location {
-        Location { file: self.path(image, unit, row.file), line: row.line, column: row.column }
-    }
-
-    fn path(&self, image: &Image, unit: &Unit<R>, file: u32) -> Option<String> {
+    /// The path of a file of `unit`, absolute as far as the compiler recorded it: the directory of the compilation,
+    /// directory, file.
+    pub(super) fn path(&self, image: &Image, unit: &Unit<R>, file: u32) -> Option<String> {
         let header = unit.line_program.as_ref()?.header();
         let file = header.file(file.into())?;
         let mut path = match unit_directory(unit) {
