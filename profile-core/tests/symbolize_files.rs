@@ -275,3 +275,41 @@ fn a_file_that_changes_between_batches_is_proven_again() {
     let third = frames(&mut symbolizer, &module, known_address() + 2);
     assert_eq!(third.last().map(|frame| &*frame.function), Some(KNOWN));
 }
+
+/// The part of the test below that runs in a process of its own.
+fn resolve_after_losing_the_file() {
+    let module = Arc::new(module_at(known_address(), 1));
+    let path = own_path();
+    fs::remove_file(&path).unwrap();
+    let mut symbolizer = NativeSymbolizer::new();
+    assert_eq!(name(&mut symbolizer, &module).as_deref(), Some(KNOWN));
+    // Another program takes the name, as a deploy does.
+    fs::copy("/bin/sh", &path).unwrap();
+    let mut symbolizer = NativeSymbolizer::new();
+    assert_eq!(name(&mut symbolizer, &module).as_deref(), Some(KNOWN));
+    assert_eq!(symbolizer.notes(), [""; 0]);
+}
+
+#[test]
+fn a_program_resolves_itself_after_its_file_was_deleted_and_replaced() {
+    const CHILD: &str = "SYMBOLIZE_FILES_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        return resolve_after_losing_the_file();
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("program");
+    fs::copy(own_path(), &path).unwrap();
+    let run = || {
+        let test = "a_program_resolves_itself_after_its_file_was_deleted_and_replaced";
+        let output =
+            std::process::Command::new(&path).args(["--exact", test]).env(CHILD, "1").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    };
+    run();
+    // Without a build id nothing but the kernel's word says that this is the running file.
+    let (own, copy) = (own_path(), path.to_str().unwrap());
+    fs::remove_file(&path).unwrap();
+    if tool("objcopy", &["--remove-section=.note.gnu.build-id", own.to_str().unwrap(), copy]).is_some() {
+        run();
+    }
+}

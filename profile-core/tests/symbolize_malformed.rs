@@ -62,7 +62,7 @@ fn section(image: &[u8], name: &str) -> Range<usize> {
 #[test]
 fn the_program_is_understood_when_nothing_is_wrong() {
     let Some(program) = program() else { return };
-    assert_eq!(elf_symbols(&program.image, program.outer.start).as_deref(), Some(&b"outer"[..]));
+    assert_eq!(elf_symbols(&program.image, program.outer.start).as_deref(), Some("outer"));
     let frames = elf_dwarf(&program.image, &program.outer.clone().collect::<Vec<_>>()).unwrap();
     assert_eq!(frames.iter().max(), Some(&3));
 }

@@ -53,8 +53,8 @@ fn the_symbol_table_path_stays_small_and_dwarf_goes_after_the_batch() {
     let grown = resident() - before;
     let stats = symbolizer.stats();
     println!("symbol table: {nanos} ns an address, {grown} bytes resident, {stats:?}");
-    // 12 bytes a function, and a few hundred for each address that was seen (frame, names, hash tables).
-    assert!(stats.symbol_table_memory < 1 << 20, "{stats:?}");
+    // 12 bytes and, if it was seen, a name for each function, and a few hundred for each address that was seen (frame, names, hash tables).
+    assert!(stats.symbol_table_memory < 2 << 20, "{stats:?}");
     assert!((100_000..8 << 20).contains(&grown), "{grown}");
     drop(symbolizer);
 

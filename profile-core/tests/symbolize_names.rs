@@ -152,3 +152,9 @@ fn addresses_outside_every_function_have_no_frames() {
         assert_eq!(frames(&mut symbolizer, &module, address), []);
     }
 }
+
+#[test]
+fn a_symbolizer_can_move_to_the_thread_that_uses_it() {
+    fn assert_send<T: Send>() {}
+    assert_send::<NativeSymbolizer>();
+}

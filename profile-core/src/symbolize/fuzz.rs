@@ -7,10 +7,11 @@ use super::image::Image;
 use super::symtab::Symtab;
 
 /// The linkage name that the symbol table of the ELF file in `bytes` has for `address`.
-pub fn elf_symbols(bytes: &[u8], address: u64) -> Option<Vec<u8>> {
+pub fn elf_symbols(bytes: &[u8], address: u64) -> Option<String> {
     let source = bytes.to_vec();
     let elf = Elf::parse(&source).ok()?;
-    Symtab::load(&source, &elf, 1 << 20).ok()?.find(&source, address)
+    let name = Symtab::load(&source, &elf, 1 << 20).ok()?.find(&source, address)?;
+    Some(name.to_string())
 }
 
 /// How many frames the DWARF of the ELF file in `bytes` has for each address, in at most 16 MiB.

@@ -100,13 +100,12 @@ impl ModuleSymbols {
     }
 
     /// The linkage name of the function at `address` (of the file).
-    pub(super) fn symbol(&mut self, module: &Module, address: u64, limits: &mut Limits) -> Option<String> {
+    pub(super) fn symbol(&mut self, module: &Module, address: u64, limits: &mut Limits) -> Option<Arc<str>> {
         if matches!(self.symtab, SymtabState::Unknown) {
             self.load_symtab(module, limits)?;
         }
-        let SymtabState::Loaded(symtab, which) = &self.symtab else { return None };
-        let name = symtab.find(&*self.files.get()?.image(*which)?.source, address)?;
-        Some(String::from_utf8_lossy(&name).into_owned())
+        let SymtabState::Loaded(symtab, which) = &mut self.symtab else { return None };
+        symtab.find(&*self.files.get()?.image(*which)?.source, address)
     }
 
     /// What DWARF says about `address` (of the file); nothing if there is none or it does not fit. `others` are the
@@ -270,18 +269,16 @@ fn load_within(
 ) -> Result<DebugInfo, String> {
     let needs = DebugInfo::needs(image).unwrap_or(Err(Fault::Absent));
     let needs = needs.map_err(|fault| format!("its DWARF cannot be used: {fault}"))?;
-    let over = || {
-        let (needs, budget) = (mebibytes(needs), mebibytes(limits.dwarf_budget));
-        format!("its DWARF needs {needs} MiB, over the budget of {budget} MiB")
-    };
+    let budget = mebibytes(limits.dwarf_budget);
     if needs > limits.dwarf_budget {
-        return Err(over());
+        return Err(format!("its DWARF needs {} MiB, over the budget of {budget} MiB", mebibytes(needs)));
     }
+    // Half for the sections, half for the tables made of them.
     if needs > room(limits, others) / 2 {
         others.values_mut().for_each(ModuleSymbols::close_dwarf);
     }
     let info = DebugInfo::load(image, index, room(limits, others)).map_err(|fault| match fault {
-        Fault::TooLarge => over(),
+        Fault::TooLarge => format!("its DWARF needs more than the budget of {budget} MiB"),
         fault => format!("its DWARF cannot be used: {fault}"),
     })?;
     limits.loads_in_batch += 1;

@@ -138,7 +138,7 @@ impl NativeSymbolizer {
         // short name, or a name internal to a library (`__GI___libc_write`). So a function has one name, whether
         // DWARF covers all of it or not.
         if let (Some(physical), Some(name)) = (frames.last_mut(), symbol) {
-            physical.names.linkage_name = Some(name.into());
+            physical.names.linkage_name = Some(name);
         }
         frames.into_iter().map(|frame| self.source_frame(frame)).collect()
     }

@@ -5,8 +5,10 @@
 
 use super::bytes::{ReadAt, read_string};
 use super::elf::{Elf, Fault, SHT_DYNSYM, SHT_SYMTAB, u16_at, u32_at, u64_at};
+use hashbrown::HashMap;
 use std::cmp::Reverse;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The function symbols of one image, by address.
 #[derive(Debug)]
@@ -17,6 +19,10 @@ pub(super) struct Symtab {
     entries: Box<[Entry]>,
     /// The string table's place in the file.
     names: Range<u64>,
+    /// Names that were read, by index into `entries`: a function is usually found at many addresses.
+    known: HashMap<u32, Arc<str>>,
+    /// What the names in `known` take, in bytes.
+    known_memory: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +47,10 @@ const CHUNK: usize = SYMBOL_SIZE * 2048;
 const LOOK_BACK: usize = 16;
 /// How many names of one function are compared.
 const MOST_ALIASES: usize = 16;
+/// The memory of names that were read, in bytes, after which they are read anew.
+const MOST_KNOWN: u64 = 2 << 20;
+/// About what a name takes beside its text.
+const NAME_MEMORY: u64 = 48;
 
 impl Symtab {
     /// Reads `.symtab`, or `.dynsym` where that was stripped. At most `most_bytes` of memory are kept.
@@ -69,35 +79,57 @@ impl Symtab {
         found.sort_unstable_by_key(|f| (f.entry.start, f.rank, Reverse(f.entry.size), f.entry.name));
         end_at_next_function(&mut found);
         let entries = found.into_iter().map(|found| found.entry).collect();
-        Ok(Self { base: elf.base(), entries, names: names.file.clone() })
+        let names = names.file.clone();
+        Ok(Self { base: elf.base(), entries, names, known: HashMap::new(), known_memory: 0 })
     }
 
     /// The linkage name of the function at `address` (of the file), read from `source`, which must be what the table
     /// was loaded from.
-    pub(super) fn find(&self, source: &dyn ReadAt, address: u64) -> Option<Vec<u8>> {
+    pub(super) fn find(&mut self, source: &dyn ReadAt, address: u64) -> Option<Arc<str>> {
         let relative = u32::try_from(address.checked_sub(self.base)?).ok()?;
-        let mut before = self.entries.get(..self.entries.partition_point(|entry| entry.start <= relative))?;
+        let mut end = self.entries.partition_point(|entry| entry.start <= relative);
         for _ in 0..LOOK_BACK {
+            let before = self.entries.get(..end)?;
             let start = before.last()?.start;
-            let (earlier, group) = before.split_at(before.partition_point(|entry| entry.start < start));
-            let covers = |entry: &&Entry| relative - entry.start < entry.size;
-            let candidates = group.iter().filter(covers).take(MOST_ALIASES);
-            let name = |entry: &Entry| read_string(source, &self.names, entry.name.into()).ok();
-            let names = candidates.filter_map(name).filter(|name| !name.is_empty());
+            let first = before.partition_point(|entry| entry.start < start);
+            let covers = |entry: &Entry| relative - entry.start < entry.size;
+            let names =
+                (first..end).filter(|index| before.get(*index).is_some_and(covers)).take(MOST_ALIASES);
+            let names: Vec<usize> = names.collect();
+            let names = names.into_iter().filter_map(|index| self.name(source, index));
             // Of several names of one function the plainest: `write`, not `__write`; of equals the first.
             let plainness =
-                |name: &Vec<u8>| (name.iter().take_while(|byte| **byte == b'_').count(), name.len());
+                |name: &Arc<str>| (name.bytes().take_while(|byte| *byte == b'_').count(), name.len());
             if let Some(plainest) = names.min_by_key(plainness) {
                 return Some(plainest);
             }
-            before = earlier;
+            end = first;
         }
         None
     }
 
+    fn name(&mut self, source: &dyn ReadAt, index: usize) -> Option<Arc<str>> {
+        let key = u32::try_from(index).ok()?;
+        if let Some(known) = self.known.get(&key) {
+            return Some(Arc::clone(known));
+        }
+        let name = read_string(source, &self.names, self.entries.get(index)?.name.into()).ok()?;
+        let name: Arc<str> = String::from_utf8_lossy(&name).into();
+        if name.is_empty() {
+            return None;
+        }
+        if self.known_memory > MOST_KNOWN {
+            self.known.clear();
+            self.known_memory = 0;
+        }
+        self.known_memory += NAME_MEMORY + name.len() as u64;
+        self.known.insert(key, Arc::clone(&name));
+        Some(name)
+    }
+
     /// The memory it holds, in bytes.
     pub(super) fn memory(&self) -> u64 {
-        size_of_val(&*self.entries) as u64
+        size_of_val(&*self.entries) as u64 + self.known_memory
     }
 }
 
