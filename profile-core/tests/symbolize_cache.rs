@@ -1,5 +1,7 @@
 //! What is kept, for how long, and that it saves the work.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // also in the helpers: a test may fail
+
 mod symbolize_common;
 
 use object::{Object, ObjectSymbol, SymbolKind};

@@ -1,6 +1,8 @@
 //! Programs as other compilers and settings make them: full debug information, DWARF 4 and 5, optimised code, position
 //! independent and not, C; each compared with the crate `addr2line`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // also in the helpers: a test may fail
+
 mod symbolize_common;
 
 use object::{Object, ObjectSymbol};

@@ -1,5 +1,7 @@
 //! A file is used only if it is the mapped one: replaced, deleted, stripped, compressed and over-large files.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // also in the helpers: a test may fail
+
 mod symbolize_common;
 
 use object::{Object, ObjectSection};

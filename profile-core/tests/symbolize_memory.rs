@@ -1,5 +1,7 @@
 //! What symbolising costs in memory. Alone in its program, so that the process's own size says something.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // also in the helpers: a test may fail
+
 mod symbolize_common;
 
 use profile_core::modules::Module;

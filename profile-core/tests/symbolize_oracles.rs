@@ -2,6 +2,8 @@
 //! crate `addr2line`, and the tool `nm`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // also in the helpers: a test may fail
+
 mod symbolize_common;
 
 use profile_core::symbolize::{NativeSymbolizer, SourceFrame, SymbolSource, Symbolizer};

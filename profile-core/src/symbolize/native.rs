@@ -55,7 +55,7 @@ pub struct SymbolizerStats {
 /// Modules that are known at once; a process with more has lost its `retain_modules`.
 const MOST_MODULES: usize = 4096;
 /// What tables may take from batch to batch, all modules together, in bytes: over it they are read again each time.
-const MOST_KEPT: u64 = 8 << 20;
+const MOST_KEPT: u64 = 4 << 20;
 /// Notes that are listed.
 const MOST_NOTES: usize = 64;
 /// What a frame without a name is called.
