@@ -1,7 +1,10 @@
 //! The sample ring between two real threads: every record arrives whole, in order, or is counted as dropped. Without
-//! signals and without unsafe code, so that `scripts/tsan` can watch.
+//! signals, so that `scripts/tsan` can watch.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 
+#![allow(unsafe_code)] // the door of this test: memory that only the ring keeps from being a data race
+
+use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -9,7 +12,7 @@ use profile_core::ring::{Record, Reservation, Ring};
 
 /// Small, so that it wraps and fills up all the time.
 const WORDS: usize = 256;
-const RECORDS: u64 = 200_000;
+const RECORDS: u64 = if cfg!(miri) { 300 } else { 100_000 };
 const OUTER: u32 = 0;
 const NESTED: u32 = 1;
 
@@ -43,6 +46,53 @@ fn every_record_arrives_whole_in_order_or_is_counted() {
     for check in checks {
         check.finish(RECORDS);
     }
+}
+
+/// The ring's words are atomics, for which no sanitizer reports a race. So each record stands for a slot of plain
+/// memory here: written by the producer while it writes the record, read by the consumer while it reads that. All
+/// records have two words, hence a reservation succeeds only when the record half a ring's words ago has been read.
+#[test]
+fn what_a_record_stands_for_is_handed_over_with_it() {
+    const SLOTS: usize = WORDS / 2;
+    struct Slots([UnsafeCell<u64>; SLOTS]);
+    // SAFETY: a slot is accessed by whoever the ring says owns the record that stands for it; if the ring is wrong,
+    // this is a data race, and to find that is what the test is for.
+    unsafe impl Sync for Slots {}
+    let slots = Slots(std::array::from_fn(|_| UnsafeCell::new(0)));
+    let slots = &slots; // the closures shall borrow the whole, which is `Sync`, not its field
+    let ring = Ring::<WORDS>::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut number = 0;
+            while number < RECORDS {
+                let Some(mut record) = ring.reserve(1) else {
+                    thread::yield_now();
+                    continue;
+                };
+                let slot = slots.0[number as usize % SLOTS].get();
+                // SAFETY: the record that last stood for this slot has been read, or there would be no room.
+                unsafe { slot.write(number) };
+                record.push(number);
+                record.commit(0);
+                number += 1;
+            }
+        });
+        let mut number = 0;
+        while number < RECORDS {
+            let drained = ring.consumer().expect("the only one").drain(|record| {
+                assert_eq!(record.get(0), Some(number));
+                let slot = slots.0[number as usize % SLOTS].get();
+                // SAFETY: the producer wrote the slot before it published the record, and writes it again only when
+                // the ring has got the record's words back, after this callback.
+                assert_eq!(unsafe { slot.read() }, number);
+                number += 1;
+            });
+            assert_eq!(drained.corrupt_words, 0);
+            if drained.records == 0 {
+                thread::yield_now();
+            }
+        }
+    });
 }
 
 /// An outer record with another one nested in it, as if a signal handler wrote that. Each may be refused.

@@ -16,44 +16,48 @@
 //!  end       6  header   := what was used
 //!            7  reserved := start + used,  if still start + room (nothing nested is behind us);
 //!               otherwise header := `room` words, of which `used` are used
-//!            8  depth    := d
-//!            9  if d = 0:  head := max(head, reserved)
+//!            8  h        := load head
+//!            9  depth    := d
+//!           10  if d = 0:  r := load reserved;  head := r,  if still h
 //! ```
 //!
 //! **What a nested producer may do.** It comes between two of these lines and leaves `depth` as it was. If it finds
 //! `depth` ≥ 1 it does not touch `head`; it leaves `reserved` equal (it gave everything back) or greater.
 //!
-//! **No unfinished record is shown.** `head` is only ever raised in 9, to a value that `reserved` had after 8 stored 0.
-//! Every producer has `depth` ≥ 1 from before its 3 to its 8, so when `depth` is 0 no record below `reserved` is
-//! unfinished; and later ones start at or above that value, since a producer never lowers `reserved` below its own
-//! start. A signal between the load of `reserved` in 9 and the change of `head` adds finished records at most.
+//! **No unfinished record is shown.** `head` is only ever changed in 10, to a value that `reserved` had after 9 stored
+//! 0. Every producer keeps `depth` ≥ 1 from before its 3 until its 9, so when `depth` is 0 no record below `reserved`
+//! is unfinished; and later ones start at or above that value, since a producer never lowers `reserved` below its own
+//! start.
 //!
-//! **No record stays behind.** Whoever brings `depth` back to 0 publishes all below `reserved`, including a refused
-//! reservation (between its 1 and its refusal a nested producer may have left a record). A signal
-//!   - before 1 or after 8 finds `depth` 0: its producer is outermost itself and publishes what it leaves, and our own
-//!     record with it if that is finished;
-//!   - between 1 and 8 finds `depth` ≥ 1: its records are below the `reserved` that our 9 loads.
+//! **No record stays behind.** Whoever brings `depth` back to 0 publishes all below `reserved`; so does a refused
+//! reservation, since between its 1 and its refusal a nested producer may have left a record. A signal
+//!   - before 1 or after 9 of the outermost producer finds `depth` 0: its producer is outermost itself and publishes
+//!     what it leaves, and our own record with it if that is finished;
+//!   - between those finds `depth` ≥ 1: its records are below the `reserved` that the outermost loads in 10.
 //!
-//! **No record is taken back.** 9 takes the maximum, so a nested producer that published more between our load of
-//! `reserved` and our change of `head` keeps it. 7 lowers `reserved` only while `depth` ≥ 1, and never below `start`;
-//! `head` is at most `start` then, as it was so at 3 and nobody publishes before 8.
+//! **No record is taken back.** `head` never decreases. Between 8 and 9 nobody changes it. If a nested producer changes
+//! it after 9, to something greater, the exchange in 10 fails, rightly: what that producer published was all there was,
+//! our record included, and at least `r`. Otherwise the exchange replaces h by an `r` that is not less, since
+//! `reserved` is never below `head`: 7 lowers it to `start` at the least, while `depth` ≥ 1, and `head` was at most
+//! `start` at 3 and has not changed since 1.
 //!
 //! **No record is overwritten.** 3 and 7 are compare-exchanges: if a nested producer left a record between the load and
 //! the exchange, `reserved` has changed, and nothing can bring it back to the old value. (One that gave everything back
 //! leaves the old value; then the words are free.) Space is judged by a `tail` loaded before `reserved`: it may be old,
 //! so the space is at least what it says.
 //!
-//! **Bounded.** 3 fails only when a signal arrived in a gap of two instructions and left a record. After
-//! [`CLAIM_ATTEMPTS`] such signals in a row the reservation is refused like one for which there is no room.
+//! **Bounded.** 3 fails only when a signal arrived in a gap of a few instructions and left a record. After
+//! [`CLAIM_ATTEMPTS`] such signals in a row the reservation is refused like one for which there is no room. Nothing
+//! else repeats.
 //!
 //! Two kinds of order keep the lines in this order. *On the thread itself*, a handler sees all that the processor did
 //! before the interrupted instruction and nothing after it, so only the compiler must be kept from moving lines: that is
-//! what [`compiler_fence`] does, and it costs no instruction. *Towards the consumer*, the release at 9 makes all earlier
+//! what [`compiler_fence`] does, and it costs no instruction. *Towards the consumer*, the release at 10 makes all earlier
 //! stores of this thread visible to whoever acquires `head`, and the acquire of `tail` in 2 keeps our stores in 5 behind
 //! the consumer's reads of what was there before.
 //!
 //! A producer that never comes to its end (its handler was left by `longjmp`, its `Reservation` was forgotten) is
-//! harmless when nested: line 4 makes its record padding, and the outer's line 8 restores `depth`. When outermost, the
+//! harmless when nested: line 4 makes its record padding, and the outer's line 9 restores `depth`. When outermost, the
 //! ring publishes nothing more; it fills up and every further record is counted as dropped.
 
 use std::marker::PhantomData;
@@ -131,17 +135,18 @@ impl<const WORDS: usize> Ring<WORDS> {
         None
     }
 
-    /// Lines 8 and 9: this producer is done, `depth` goes back to what it was outside.
+    /// Lines 8 to 10: this producer is done, `depth` goes back to what it was outside.
     #[inline]
     fn leave(&self, depth: u64) {
-        compiler_fence(Ordering::SeqCst); // all of the record before line 8
+        let head = self.producer.head.load(Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst); // all of the record, and the load of head, before line 9
         self.producer.depth.store(depth, Ordering::Relaxed);
-        compiler_fence(Ordering::SeqCst); // line 8 before line 9
+        compiler_fence(Ordering::SeqCst); // line 9 before line 10
         if depth == 0 {
             let reserved = self.producer.reserved.load(Ordering::Relaxed);
-            // Release: the consumer that acquires this sees every word below it. On x86-64 this is a compare-exchange
-            // which is repeated when `head` has changed, and only a signal in between changes it.
-            self.producer.head.fetch_max(reserved, Ordering::Release);
+            // Release: the consumer that acquires this sees every word below it. Failure is success: somebody nested
+            // published at least as much. (Not `fetch_max`: ThreadSanitizer does not see that one.)
+            let _ = self.producer.head.compare_exchange(head, reserved, Ordering::Release, Ordering::Relaxed);
         }
     }
 

@@ -75,11 +75,6 @@ mod instrumented {
             self.0.fetch_add(value, order)
         }
 
-        pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
-            interrupt();
-            self.0.fetch_max(value, order)
-        }
-
         pub(crate) fn compare_exchange(
             &self,
             current: u64,

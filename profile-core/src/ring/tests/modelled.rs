@@ -10,7 +10,7 @@ use crate::sync::interruptible::with_interrupts;
 use crate::sync::{Arc, thread};
 
 /// A producer in these tests takes so many steps, or a few more when it is interrupted.
-const STEPS: usize = 12;
+const STEPS: usize = 13;
 
 /// The kind under which these tests count refused records.
 const KIND: usize = 0;
