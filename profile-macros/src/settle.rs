@@ -4,6 +4,7 @@
 //! block what cannot be profiled (functions without a body, `const`, naked) is passed over in silence, since the user
 //! did not ask for that very function; asked for by name, the same function is an error that says why.
 
+use proc_macro2::{Ident, TokenTree};
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, Meta, Result};
 
@@ -70,9 +71,10 @@ fn settle_function(args: Args, function: &mut Function) -> Result<()> {
 /// What a member of a block says about itself, completed by what the block says.
 fn own_args(around: Option<&Around>, own: &[Attribute], others: &[Attribute]) -> Result<Option<Args>> {
     if around.is_some()
-        && let Some(hidden) = others.iter().find(|attr| is_conditional(attr))
+        && let Some(hidden) = others.iter().find_map(conditional)
     {
-        return Err(valid::conditional(hidden));
+        let message = "the `#[profiled]` around this cannot tell what `cfg_attr` will leave: write it without a condition";
+        return Err(Error::new(hidden.span(), message));
     }
     once(own.get(1..).unwrap_or_default())?;
     let Some(attr) = own.first() else { return Ok(None) };
@@ -86,11 +88,15 @@ fn own_args(around: Option<&Around>, own: &[Attribute], others: &[Attribute]) ->
     }))
 }
 
-/// `cfg_attr(.., profiled(..))`
-fn is_conditional(attr: &Attribute) -> bool {
-    let Meta::List(list) = &attr.meta else { return false };
-    list.path.is_ident("cfg_attr")
-        && list.tokens.clone().into_iter().any(|token| token.to_string() == "profiled")
+/// The `profiled` in `cfg_attr(.., profiled(..))`.
+fn conditional(attr: &Attribute) -> Option<Ident> {
+    let Meta::List(list) = &attr.meta else { return None };
+    let mut tokens = list.tokens.clone().into_iter();
+    let found = tokens.find_map(|token| match token {
+        TokenTree::Ident(word) if word == "profiled" => Some(word),
+        _ => None,
+    });
+    found.filter(|_| list.path.is_ident("cfg_attr"))
 }
 
 fn once(further: &[Attribute]) -> Result<()> {
@@ -98,7 +104,7 @@ fn once(further: &[Attribute]) -> Result<()> {
         None => Ok(()),
         Some(second) => {
             let message = "a second `#[profiled]` on one item: each would make a span of its own";
-            Err(Error::new(second.span(), message))
+            Err(Error::new(second.path().span(), message))
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use proc_macro2::Span;
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, FnArg, Meta, Pat, Result, ReturnType, Type};
+use syn::{Attribute, Error, FnArg, Ident, Meta, Pat, Result, ReturnType, Type};
 
-use crate::args::{Args, Field, On, Value};
+use crate::args::{Args, Field, On, Place, Value};
 use crate::item::{Body, Function, Other};
 
 /// Whether a span can be put into this function at all.
@@ -85,27 +85,32 @@ pub(crate) fn check_fields(fields: &[Field], function: &Function) -> Result<()> 
         let Value::Argument(place) = &field.value else { continue };
         let Some(first) = place.first() else { continue };
         if !function.sig.inputs.iter().any(|input| binds(input, first)) {
-            return Err(Error::new(
-                first.span(),
-                format!(
-                    "`{first}` is not an argument of `{}`: write `{first} = value`, \
-                     or `{first} = Empty` to record it later",
-                    function.sig.ident
-                ),
-            ));
+            return Err(Error::new(first.span(), not_an_argument(place, first, &function.sig.ident)));
         }
     }
     Ok(())
 }
 
-fn binds(input: &FnArg, name: &syn::Ident) -> bool {
+fn not_an_argument(place: &Place, first: &Ident, function: &Ident) -> String {
+    if first == "self" {
+        return format!("`{function}` has no `self`");
+    }
+    let name: Vec<_> = place.iter().map(ToString::to_string).collect();
+    let name = name.join(".");
+    format!(
+        "`{first}` is not an argument of `{function}`: write `{name} = value`, \
+         or `{name} = Empty` to record it later"
+    )
+}
+
+fn binds(input: &FnArg, name: &Ident) -> bool {
     match input {
         FnArg::Receiver(_) => name == "self",
         FnArg::Typed(argument) => pattern_binds(&argument.pat, name),
     }
 }
 
-fn pattern_binds(pat: &Pat, name: &syn::Ident) -> bool {
+fn pattern_binds(pat: &Pat, name: &Ident) -> bool {
     let binds = |pat: &Pat| pattern_binds(pat, name);
     match pat {
         Pat::Ident(pat) => pat.ident == *name || pat.subpat.as_ref().is_some_and(|(_, pat)| binds(pat)),
@@ -133,21 +138,8 @@ pub(crate) fn no_code(other: &Other) -> Error {
         "extern" | "unsafe extern" => {
             "foreign functions have no body here; put it on a function that calls them"
         }
-        _ => "it has no code that runs in a span",
+        _ => "it has no body that a span could cover",
     };
-    let what = if other.keyword.is_empty() { "this".to_owned() } else { format!("a `{}`", other.keyword) };
-    Error::new(
-        other.span,
-        format!(
-            "`#[profiled]` is for functions, `impl` and `trait` blocks and inline modules, not for {what}: {advice}"
-        ),
-    )
-}
-
-/// For a member whose attribute depends on a `cfg`.
-pub(crate) fn conditional(attr: &Attribute) -> Error {
-    Error::new(
-        attr.span(),
-        "the `#[profiled]` around this does not see what `cfg_attr` will leave: write it without a condition",
-    )
+    let forms = "`#[profiled]` is for functions, `impl` and `trait` blocks and inline modules";
+    Error::new(other.span, format!("{forms}; this `{}` is none of them: {advice}", other.keyword))
 }

@@ -8,7 +8,7 @@ mod fields;
 mod suggest;
 mod values;
 
-pub(crate) use self::fields::{Field, Value};
+pub(crate) use self::fields::{Field, Place, Value};
 pub(crate) use self::values::{Format, Level, Report, Text};
 
 use proc_macro2::Span;

@@ -1,7 +1,7 @@
 //! Values that several arguments share: constant text, levels, and how results are reported.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote};
+use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
@@ -52,10 +52,6 @@ pub(crate) enum Level {
 const LEVELS: [&str; 5] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"];
 
 impl Level {
-    pub(crate) fn known(name: &'static str) -> Self {
-        Self::Known(name, Span::mixed_site())
-    }
-
     fn from_text(text: &str, span: Span) -> Result<Self> {
         let level = LEVELS.into_iter().find(|level| level.eq_ignore_ascii_case(text));
         level.map(|level| Self::Known(level, span)).ok_or_else(|| Self::error(span))
@@ -135,15 +131,5 @@ impl Report {
 
     fn error(span: Span) -> Error {
         Error::new(span, "expected `Debug`, `Display` or `level = \"..\"`")
-    }
-}
-
-impl ToTokens for Format {
-    /// The sigil by which `tracing`'s macros choose the format.
-    fn to_tokens(&self, tokens: &mut TokenStream) {
-        tokens.extend(match self {
-            Self::Debug => quote!(?),
-            Self::Display => quote!(%),
-        });
     }
 }
