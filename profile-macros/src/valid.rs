@@ -62,18 +62,18 @@ pub(crate) fn check_reports(args: &Args, function: &Function) -> Result<()> {
                  which would become the caller that the body sees"
             ));
         }
-        let returned = match (&function.body, &function.sig.output) {
-            (Body::Future(future), _) => future.output.as_ref(),
-            (_, ReturnType::Type(_, ty)) => Some(&**ty),
-            (_, ReturnType::Default) if word == "err" => {
-                return refuse(
-                    "`err` reports the error of a `Result`, and this function returns nothing".to_owned(),
-                );
+        if matches!(function.body, Body::Future(_)) {
+            continue; // what it returns is the future; what that gives is the compiler's to know
+        }
+        match &function.sig.output {
+            ReturnType::Default if word == "err" => {
+                let reason = "`err` reports the error of a `Result`, and this function returns nothing";
+                return refuse(reason.to_owned());
             }
-            (_, ReturnType::Default) => None,
-        };
-        if matches!(returned, Some(Type::Never(_))) {
-            return refuse(format!("`{word}` reports what a function returns, and this one never does"));
+            ReturnType::Type(_, ty) if matches!(**ty, Type::Never(_)) => {
+                return refuse(format!("`{word}` reports what a function returns, and this one never does"));
+            }
+            _ => {}
         }
     }
     Ok(())

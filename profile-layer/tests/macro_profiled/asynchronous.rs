@@ -239,7 +239,7 @@ type Shout<'a> = dyn Fn() -> &'a str + Send + 'a;
 fn boxed<'a>(text: &'a str) -> Pin<Box<dyn Future<Output = Box<Shout<'a>>> + Send + 'a>> {
     Box::pin(async move {
         pause().await;
-        Box::new(move || text)
+        Box::new(move || text) as Box<Shout<'a>>
     })
 }
 

@@ -3,12 +3,13 @@
 use proc_macro2::{Group, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
+use syn::visit_mut::{self, VisitMut};
 use syn::{Lifetime, ReturnType, Type};
 
 use super::braces_at;
 use super::span::Runtime;
 use crate::args::Args;
-use crate::future::{FutureBody, writable};
+use crate::future::FutureBody;
 use crate::item::{Body, Function};
 
 pub(super) fn profiled(function: &Function, args: &Args) -> TokenStream {
@@ -60,7 +61,7 @@ fn reported(runtime: &Runtime<'_>, body: &Group, returned: &ReturnType) -> Token
 fn last_block(runtime: &Runtime<'_>, body: &FutureBody) -> TokenStream {
     body.replace(|block| {
         let syn::ExprAsync { attrs, async_token, capture, block, .. } = block;
-        let content = future(runtime, &capture.to_token_stream(), body.output.as_ref(), block);
+        let content = future(runtime, &capture.to_token_stream(), None, block);
         let braces = braces_at(block.span(), content);
         quote!(#(#attrs)* #async_token #capture #braces)
     })
@@ -70,11 +71,11 @@ fn last_block(runtime: &Runtime<'_>, body: &FutureBody) -> TokenStream {
 fn future(
     runtime: &Runtime<'_>,
     capture: &TokenStream,
-    output: Option<&Type>,
+    declared: Option<&Type>,
     body: &(impl ToTokens + Spanned),
 ) -> TokenStream {
     let (tracing, span) = (runtime.tracing(), runtime.span());
-    let return_type = output.and_then(writable).map(|ty| return_type(runtime, &ty));
+    let return_type = declared.and_then(writable).map(|ty| return_type(runtime, &ty));
     let body = as_last_expression(body);
     let mut work = ours!(async #capture { #return_type #body });
     if runtime.reports() {
@@ -87,8 +88,9 @@ fn future(
     }
 }
 
-/// Tells the compiler what an async block returns. Without it the first `return` or the last expression would say, and
-/// the others would no longer be coerced to the declared type.
+/// Tells the compiler what the body of an async function returns, now that it is an async block. Without it the first
+/// `return` or the last expression would say, and the others would no longer be coerced to the declared type. (An async
+/// block of the user's own has no declared type, so it gets none here.)
 fn return_type(runtime: &Runtime<'_>, ty: &Type) -> TokenStream {
     let value = runtime.helper("never_called", ty.span());
     let call = quote_spanned!(ty.span()=> #value::<#ty>());
@@ -104,4 +106,22 @@ fn as_last_expression(body: &(impl ToTokens + Spanned)) -> TokenStream {
 
 fn unit() -> Type {
     syn::parse_quote!(())
+}
+
+/// The type as it may be written inside the function: with `_` for every `impl Trait`. `None` if that leaves nothing
+/// to say, or if it is `!`, which stable Rust lets no one write there.
+fn writable(ty: &Type) -> Option<Type> {
+    struct Infer;
+    impl VisitMut for Infer {
+        fn visit_type_mut(&mut self, ty: &mut Type) {
+            if matches!(ty, Type::ImplTrait(_)) {
+                *ty = Type::Verbatim(quote!(_));
+            } else {
+                visit_mut::visit_type_mut(self, ty);
+            }
+        }
+    }
+    let mut ty = ty.clone();
+    Infer.visit_type_mut(&mut ty);
+    (!matches!(ty, Type::Never(_) | Type::Verbatim(_))).then_some(ty)
 }

@@ -217,7 +217,8 @@ pub fn by_hand(id: u32) -> impl Future<Output = Result<Box<dyn Fn() -> u32>, Str
         if std::future::ready(id).await == 1 {
             return Err("one".to_owned());
         }
-        Ok(Box::new(move || id))
+        let boxed: Box<dyn Fn() -> u32> = Box::new(move || id);
+        Ok(boxed)
     }
 }
 

@@ -3,13 +3,18 @@
 //! Bodies stay the tokens they were. `syn` reads signatures and headers only, so that syntax newer than `syn` inside a
 //! function cannot fail here; a body is looked into only when it may end in an async block (`future.rs`).
 
+mod ahead;
+mod owner;
+
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::parse::discouraged::Speculative;
 use syn::parse::{Parse, ParseStream, Parser};
-use syn::{Attribute, Ident, Result, Signature, Token, Visibility};
+use syn::{Attribute, Result, Signature, Token, Visibility};
 
+use self::ahead::{block_keyword, first_keyword, header, is_function};
+use self::owner::owner;
 use crate::args::Args;
 use crate::future::FutureBody;
 
@@ -115,7 +120,7 @@ impl Body {
         if sig.asyncness.is_some() {
             return Self::Async(braces);
         }
-        match FutureBody::find(&braces, &sig.output) {
+        match FutureBody::find(&braces) {
             Some(future) => Self::Future(Box::new(future)),
             None => Self::Sync(braces),
         }
@@ -167,103 +172,6 @@ fn split_own(attrs: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
         .partition(|attr| attr.path().segments.last().is_some_and(|last| last.ident == "profiled"))
 }
 
-/// Whether a function comes next: qualifiers, then `fn` (`const NAME` and `unsafe impl` are none).
-fn is_function(input: ParseStream<'_>) -> bool {
-    let ahead = input.fork();
-    if ahead.parse::<Visibility>().is_err() {
-        return false;
-    }
-    let _ = ahead.parse::<Option<Token![default]>>();
-    while !ahead.peek(Token![fn]) {
-        match ahead.parse::<TokenTree>() {
-            Ok(TokenTree::Ident(word))
-                if ["const", "async", "unsafe", "safe", "extern"].iter().any(|q| word == q) => {}
-            Ok(TokenTree::Literal(_)) => {} // the ABI
-            _ => return false,
-        }
-    }
-    true
-}
-
-/// The keyword of the block that comes next, if one does. `mod name;` has no body to see, so it is none.
-fn block_keyword(input: ParseStream<'_>) -> Option<&'static str> {
-    let ahead = input.fork();
-    ahead.parse::<Visibility>().ok()?;
-    loop {
-        if ahead.peek(Token![impl]) {
-            return Some("impl");
-        }
-        if ahead.peek(Token![trait]) {
-            return Some("trait");
-        }
-        if ahead.peek(Token![mod]) {
-            return ahead.peek3(syn::token::Brace).then_some("mod");
-        }
-        let word = ahead.call(Ident::parse_any).ok()?;
-        if !["default", "unsafe", "const", "auto"].iter().any(|qualifier| word == qualifier) {
-            return None;
-        }
-    }
-}
-
-/// Splits a block at its braces: they are the first ones that are followed by the end or by another item, and a header
-/// has none of its own outside of angle brackets (`impl Table<{ 4 }>`).
-fn header(input: ParseStream<'_>) -> Result<(TokenStream, Group)> {
-    let mut head = TokenStream::new();
-    let mut depth = 0_usize;
-    let mut last = ' ';
-    loop {
-        match input.parse::<TokenTree>()? {
-            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace && depth == 0 => {
-                return Ok((head, group));
-            }
-            token => {
-                let sign = if let TokenTree::Punct(punct) = &token { punct.as_char() } else { ' ' };
-                match sign {
-                    '<' => depth += 1,
-                    '>' if last != '-' => depth = depth.saturating_sub(1), // `->` closes nothing
-                    _ => {}
-                }
-                last = sign;
-                head.extend([token]);
-            }
-        }
-    }
-}
-
-/// How the functions of a block are named after it: `Cart` of `impl Display for Cart<'_>`. A blanket implementation
-/// (`impl<T> Export for T`) is named after its trait, and a module gives no name, for the target holds it.
-fn owner(keyword: &str, head: &TokenStream) -> Option<String> {
-    match keyword {
-        "impl" => {
-            let block: syn::ItemImpl = syn::parse2(quote!(#head {})).ok()?;
-            let blanket = |name: &String| block.generics.type_params().any(|param| param.ident == name);
-            let name = type_name(&block.self_ty);
-            match &block.trait_ {
-                Some((path, _)) if blanket(&name) => {
-                    path.segments.last().map(|last| last.ident.unraw().to_string())
-                }
-                _ => Some(name),
-            }
-        }
-        "trait" => {
-            syn::parse2::<syn::ItemTrait>(quote!(#head {})).ok().map(|block| block.ident.unraw().to_string())
-        }
-        _ => None,
-    }
-}
-
-fn type_name(ty: &syn::Type) -> String {
-    match ty {
-        syn::Type::Path(path) => path.path.segments.last().map(|last| last.ident.unraw().to_string()),
-        syn::Type::Reference(reference) => Some(type_name(&reference.elem)),
-        syn::Type::Paren(paren) => Some(type_name(&paren.elem)),
-        syn::Type::Group(group) => Some(type_name(&group.elem)),
-        _ => None,
-    }
-    .unwrap_or_else(|| ty.to_token_stream().to_string())
-}
-
 fn braces(input: ParseStream<'_>) -> Result<Group> {
     match input.parse()? {
         TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Ok(group),
@@ -283,19 +191,4 @@ fn hoist_inner_attrs(body: Group, attrs: &mut Vec<Attribute>) -> Result<Group> {
     let mut shorter = Group::new(Delimiter::Brace, rest);
     shorter.set_span(body.span());
     Ok(shorter)
-}
-
-/// The word that says what an item is, for the message that it cannot be profiled.
-fn first_keyword(input: ParseStream<'_>) -> String {
-    let ahead = input.fork();
-    let _ = ahead.parse::<Visibility>();
-    let word = |input: ParseStream<'_>| input.call(Ident::parse_any).map(|word| word.to_string());
-    match word(&ahead) {
-        Ok(first) if ["unsafe", "extern", "const", "static", "type", "safe"].contains(&first.as_str()) => {
-            let second = word(&ahead).unwrap_or_default();
-            if ["extern", "crate"].contains(&second.as_str()) { format!("{first} {second}") } else { first }
-        }
-        Ok(first) => first,
-        Err(_) => String::new(),
-    }
 }
