@@ -2,7 +2,7 @@
 #![cfg(not(feature = "enable"))]
 
 // Every form there is; few are called here.
-#[allow(dead_code, unreachable_pub, clippy::all)]
+#[allow(dead_code, unreachable_pub, clippy::panic)]
 #[path = "../../tests/fixture-2024/src/forms.rs"]
 mod forms;
 

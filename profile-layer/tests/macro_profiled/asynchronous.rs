@@ -186,15 +186,35 @@ async fn patterns((a, mut b): (u32, u32), [first, ..]: [u32; 2], _: u32, _unused
 }
 
 #[profiled]
-#[allow(unsafe_code)]
-async unsafe fn dangerous(value: u32) -> u32 {
-    value
+#[allow(unsafe_code, unsafe_op_in_unsafe_fn)]
+async unsafe fn dangerous(value: *const u32) -> u32 {
+    *value
+}
+
+trait Service {
+    async fn call(&self, request: u32) -> u32;
+
+    #[profiled]
+    async fn call_twice(&mut self) -> u32 {
+        self.call(1).await + self.call(2).await
+    }
+}
+
+struct Adder(u32);
+
+impl Service for Adder {
+    #[profiled]
+    async fn call(&self, request: u32) -> u32 {
+        self.0 + request
+    }
 }
 
 #[profiled]
 async fn recursive(depth: u32) -> u32 {
     if depth == 0 { 0 } else { Box::pin(recursive(depth - 1)).await + 1 }
 }
+
+static NINE: u32 = 9;
 
 #[test]
 fn signatures_of_async_functions() {
@@ -208,15 +228,16 @@ fn signatures_of_async_functions() {
             assert_eq!(borrowed("abc", "x").await, "bc");
             assert_eq!(generic::<u8, 2>(7).await, [7, 7]);
             assert_eq!(patterns((1, 2), [4, 5], 6, 7).await, 7);
-            // SAFETY: it asks for nothing.
+            // SAFETY: a pointer to a static.
             #[allow(unsafe_code)]
-            let value = unsafe { dangerous(9).await };
+            let value = unsafe { dangerous(&raw const NINE).await };
             assert_eq!(value, 9);
             assert_eq!(recursive(2).await, 2);
+            assert_eq!(Adder(10).call_twice().await, 23);
         });
         assert!(poll(std::pin::pin!(forever()).as_mut()).is_pending());
     });
-    assert_eq!(log.names().len(), 2 + 1 + 1 + 2 + 5 + 3);
+    assert_eq!(log.names().len(), 2 + 1 + 1 + 2 + 4 + 3 + 3 + 1);
     assert_eq!(log.names().last(), Some(&"forever"));
 }
 

@@ -383,14 +383,61 @@ made! {
     made_two: Result<u8, fmt::Error> = Ok(2);
 }
 
+macro_rules! fragments {
+    ($(#[$attr:meta])* $vis:vis $name:ident($argument:ident: $ty:ty) -> $returned:ty $body:block $item:item) => {
+        #[profiled(fields($argument))]
+        $(#[$attr])*
+        $vis fn $name($argument: $ty) -> $returned $body
+
+        #[profiled]
+        $item
+    };
+}
+
+fragments! {
+    #[inline]
+    pub(crate) from_fragments(value: u8) -> Result<u8, fmt::Error> {
+        Ok(value)
+    }
+
+    extern "C" fn from_item(value: u8) -> u8 {
+        value
+    }
+}
+
+/// What is allowed in an unsafe function's body is allowed in whatever the body becomes.
+#[profiled(err)]
+#[allow(unsafe_code, unsafe_op_in_unsafe_fn, clippy::missing_safety_doc)]
+unsafe fn reported_and_unsafe(pointer: *const u8) -> Result<u8, fmt::Error> {
+    Ok(*pointer)
+}
+
+static FIVE: u8 = 5;
+
 #[test]
 fn bodies_with_surroundings() {
     let (_, log) = record(|| {
         assert_eq!(inner_attributes(), 1);
         assert_eq!(hygiene(), "abcdef");
         assert_eq!((made_one(), made_two()), (1, Ok(2)));
+        assert_eq!((from_fragments(3), from_item(4)), (Ok(3), 4));
+        // SAFETY: a pointer to a static.
+        #[allow(unsafe_code)]
+        let five = unsafe { reported_and_unsafe(&raw const FIVE) };
+        assert_eq!(five, Ok(5));
     });
-    assert_eq!(log.names(), ["inner_attributes", "hygiene", "made_one", "made_two"]);
+    assert_eq!(
+        log.names(),
+        [
+            "inner_attributes",
+            "hygiene",
+            "made_one",
+            "made_two",
+            "from_fragments",
+            "from_item",
+            "reported_and_unsafe"
+        ]
+    );
 }
 
 #[test]

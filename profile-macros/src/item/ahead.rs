@@ -3,7 +3,7 @@
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 use syn::parse::ParseStream;
-use syn::{Ident, Result, Token, Visibility};
+use syn::{Ident, LitStr, Result, Token, Visibility};
 
 /// Whether a function comes next: qualifiers, then `fn` (`const NAME` and `unsafe impl` are none).
 pub(super) fn is_function(input: ParseStream<'_>) -> bool {
@@ -13,10 +13,12 @@ pub(super) fn is_function(input: ParseStream<'_>) -> bool {
     }
     let _ = ahead.parse::<Option<Token![default]>>();
     while !ahead.peek(Token![fn]) {
-        match ahead.parse::<TokenTree>() {
-            Ok(TokenTree::Ident(word))
-                if ["const", "async", "unsafe", "safe", "extern"].iter().any(|q| word == q) => {}
-            Ok(TokenTree::Literal(_)) => {} // the ABI
+        if ahead.peek(LitStr) {
+            let _ = ahead.parse::<LitStr>(); // the ABI
+            continue;
+        }
+        match ahead.call(Ident::parse_any) {
+            Ok(word) if ["const", "async", "unsafe", "safe", "extern"].iter().any(|q| word == q) => {}
             _ => return false,
         }
     }

@@ -6,7 +6,7 @@
 mod ahead;
 mod owner;
 
-use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::parse::discouraged::Speculative;
@@ -172,15 +172,20 @@ fn split_own(attrs: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
         .partition(|attr| attr.path().segments.last().is_some_and(|last| last.ident == "profiled"))
 }
 
+/// A body in braces, also where a macro wraps it in an invisible group (`$body:block`).
 fn braces(input: ParseStream<'_>) -> Result<Group> {
-    match input.parse()? {
-        TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Ok(group),
-        other => Err(syn::Error::new(other.span(), "expected the function's body")),
-    }
+    input.step(|cursor| match cursor.group(Delimiter::Brace) {
+        Some((content, span, rest)) => {
+            let mut braces = Group::new(Delimiter::Brace, content.token_stream());
+            braces.set_span(span.join());
+            Ok((braces, rest))
+        }
+        None => Err(cursor.error("expected the function's body")),
+    })
 }
 
-/// Moves `#![allow(..)]` at the top of a body to the function itself, where it means the same: the body is about to
-/// become an inner block, in which the language allows no such attribute.
+/// Moves `#![allow(..)]` at the top of a body to the function itself, where it means the same: a body that becomes a
+/// closure's may not begin with it.
 fn hoist_inner_attrs(body: Group, attrs: &mut Vec<Attribute>) -> Result<Group> {
     let split = |input: ParseStream<'_>| Ok((Attribute::parse_inner(input)?, input.parse::<TokenStream>()?));
     let (inner, rest) = split.parse2(body.stream())?;

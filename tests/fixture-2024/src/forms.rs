@@ -138,6 +138,19 @@ pub fn reports(values: &mut Vec<u8>) -> Result<&mut u8, fmt::Error> {
     values.first_mut().ok_or(fmt::Error)
 }
 
+/// Reports, and changes an argument of its own.
+///
+/// # Errors
+///
+/// Sometimes.
+#[profiled(err)]
+pub fn changes(mut values: Vec<u8>, _unused: u8) -> Result<Vec<u8>, fmt::Error> {
+    #![allow(unused_variables)]
+    let unused = 1;
+    values.push(1);
+    if values.len() == 4 { Err(fmt::Error) } else { Ok(values) }
+}
+
 /// Reports nothing much.
 #[profiled(ret)]
 pub fn unit() {}
@@ -158,6 +171,8 @@ pub fn opaque_result(fail: bool) -> Result<impl Fn() -> u8, String> {
 /// An async function.
 #[profiled(fields(id))]
 pub async fn fetch(id: u32) -> u32 {
+    #![allow(unused_variables)]
+    let unused = 1;
     std::future::ready(id).await
 }
 
@@ -214,6 +229,8 @@ pub async fn forever() -> ! {
 pub fn by_hand(id: u32) -> impl Future<Output = Result<Box<dyn Fn() -> u32>, String>> {
     let id = id + 1;
     async move {
+        #![allow(unused_variables)]
+        let unused = 1;
         if std::future::ready(id).await == 1 {
             return Err("one".to_owned());
         }

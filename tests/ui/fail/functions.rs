@@ -47,6 +47,12 @@ async fn ret_of_never_async() -> ! {
 }
 
 #[profiled]
+#[unsafe(naked)]
+extern "C" fn naked() {
+    core::arch::naked_asm!("ret")
+}
+
+#[profiled]
 #[profiled(name = "twice")]
 fn twice() {}
 
@@ -58,5 +64,6 @@ fn main() {
     drop(err_of_nothing_async());
     drop(ret_of_never_async());
     twice();
+    naked();
     ret_of_never();
 }
