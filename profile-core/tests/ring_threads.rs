@@ -1,7 +1,6 @@
 //! The sample ring between two real threads: every record arrives whole, in order, or is counted as dropped. Without
 //! signals, so that `scripts/tsan` can watch.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
-
 #![allow(unsafe_code)] // the door of this test: memory that only the ring keeps from being a data race
 
 use std::cell::UnsafeCell;

@@ -1,6 +1,5 @@
 //! Functions, inlined frames, files and lines of this very test, checked against what the compiler says here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
-
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // also in the helpers: a test may fail
 
 mod symbolize_common;

@@ -1,6 +1,7 @@
 //! Every sample carries the span that was current when it was taken.
 //!
 //! Hot functions that only one kind of span calls are the ground truth: a sample inside one must carry that kind.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 
 use opentelemetry::trace::{SpanContext as OtelContext, TraceContextExt, TraceState, TracerProvider};
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData};

@@ -1,4 +1,5 @@
 //! A profiler's life: one in a process, clear errors, restarts, and layers that outlive it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 
 use profile_layer::{ErrorKind, Profiler};
 use profile_tests::clock::burn;

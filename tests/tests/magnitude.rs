@@ -1,4 +1,5 @@
 //! The profile's total is the CPU time of the process, with one busy thread and with eight.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 
 use profile_layer::Profiler;
 use profile_tests::clock::{burn, process_cpu};

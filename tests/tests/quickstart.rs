@@ -1,4 +1,5 @@
 //! The quickstart, as a user runs it, held against clocks and against a real Collector.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 
 use profile_tests::child::{Example, Run};
 use profile_tests::join::{PROFILE_ID, assert_joined};
