@@ -340,6 +340,28 @@ fn rule_12_large_profiles_are_split_with_the_same_times() {
 }
 
 #[test]
+fn rule_12_holds_for_what_pyroscope_converts_a_profile_into() {
+    // OTLP has the deep stack once, pprof once for each span.
+    let module = module(0);
+    let deep: Vec<_> = (0..500).map(|depth| frame(&module, depth)).collect();
+    let mut window = window();
+    for span in 1..=50 {
+        add(&mut window, &deep, StackEnd::Complete, context(span, &["checkout"]), 1);
+    }
+    let whole = batch(&window);
+    let limit = whole.to_otlp().len();
+    assert!(uncompressed_pprof(&whole) > limit);
+    let parts = whole.split(10_000, limit);
+    assert!(parts.len() > 1 && parts.iter().all(|part| uncompressed_pprof(part) <= limit));
+    assert_eq!(parts.iter().map(|part| Sent::of(part).total()).sum::<i64>(), 50);
+}
+
+fn uncompressed_pprof(batch: &ProfileBatch) -> usize {
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(&batch.to_pprof()[..]).read_to_end(&mut bytes).unwrap()
+}
+
+#[test]
 fn rule_14_the_span_id_reads_as_the_join_key_of_the_root_span() {
     let context = context(0xabc, &["checkout", "parse"]);
     let mut window = window();
@@ -678,10 +700,9 @@ proptest! {
             prop_assert_eq!(violations(&bytes), Vec::<String>::new());
             let sent = Sent::of(&part);
             let samples = sent.samples().len();
-            let mut pprof = Vec::new();
-            flate2::read::GzDecoder::new(&part.to_pprof()[..]).read_to_end(&mut pprof).unwrap();
-            let fits = samples <= max_samples && bytes.len().max(pprof.len()) <= max_bytes;
-            prop_assert!(fits || samples == 1, "{} samples, {} and {} bytes", samples, bytes.len(), pprof.len());
+            let pprof = uncompressed_pprof(&part);
+            let fits = samples <= max_samples && bytes.len().max(pprof) <= max_bytes;
+            prop_assert!(fits || samples == 1, "{} samples, {} and {} bytes", samples, bytes.len(), pprof);
             total += sent.total();
         }
         prop_assert_eq!(total, weight(&window) as i64);

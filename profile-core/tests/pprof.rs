@@ -101,7 +101,7 @@ fn mappings_are_whole_and_the_program_comes_first() {
     add(&mut nameless, &[frame(&module(0), 0x40)], StackEnd::Complete, Default::default(), 1);
     assert_eq!(
         read(&batch(&nameless).to_pprof()).mappings[0].has,
-        [false, true, true, false],
+        [false, true, true, true],
         "one has no function"
     );
 }
@@ -117,6 +117,23 @@ fn several_windows_add_up_from_the_earliest_start() {
     let mut weights: Vec<u64> = pprof.samples.iter().map(|sample| sample.values[0]).collect();
     weights.sort_unstable();
     assert_eq!(weights, [4, 10, 60]);
+}
+
+#[test]
+fn windows_that_saw_different_functions_of_a_library_share_its_mapping() {
+    let named = shop();
+    let mut nameless = shop();
+    add(&mut nameless, &[frame(&module(0), 0x40)], StackEnd::Complete, Default::default(), 1);
+    for windows in [[&named, &nameless], [&nameless, &named]] {
+        let batch = ProfileBatch::new(resource(), windows.map(profile).into());
+        let pprof = read(&batch.to_pprof());
+        assert_eq!(pprof.mappings.len(), 2);
+        assert_eq!(pprof.mappings[0].has, [false, true, true, true], "one location has no function");
+        assert_eq!((pprof.samples.len(), equal_samples(&pprof)), (4, 0));
+        let tables = support::decode(&batch.to_otlp()).dictionary.unwrap();
+        assert_eq!((tables.mapping_table.len(), tables.stack_table.len()), (3, 5));
+        support::conformance::assert_conforms(&batch.to_otlp());
+    }
 }
 
 #[test]
@@ -167,7 +184,7 @@ proptest! {
         let pprof = read(&batch.to_pprof());
         let values = |n: usize| pprof.samples.iter().map(|sample| sample.values[n]).sum::<u64>();
         prop_assert_eq!((values(0), values(1)), (total, total * PERIOD));
-        prop_assert_eq!(unequal_samples(&pprof), 0);
+        prop_assert_eq!(equal_samples(&pprof), 0);
         for sample in &pprof.samples {
             prop_assert!(sample.values[0] > 0 && !sample.locations.is_empty());
         }
@@ -184,7 +201,7 @@ proptest! {
 }
 
 /// How many samples have the stack and labels of another one.
-fn unequal_samples(pprof: &Pprof) -> usize {
+fn equal_samples(pprof: &Pprof) -> usize {
     let mut identities = BTreeMap::new();
     for sample in &pprof.samples {
         let addresses: Vec<_> = sample.locations.iter().map(|l| (l.address, l.lines.clone())).collect();

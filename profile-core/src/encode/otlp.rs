@@ -16,7 +16,8 @@ use super::wire::Wire;
 use crate::profile::Profile;
 use crate::profile::ProfileBatch;
 use crate::profile::dictionary::{
-    Attribute, AttributeIndex, AttributeValue, Dictionary, Function, LinkIndex, Location, Mapping, ValueType,
+    Attribute, AttributeIndex, AttributeValue, Dictionary, Function, LinkIndex, Location, Mapping,
+    MappingIndex, SymbolDetail, ValueType,
 };
 use crate::profile::merge::{Import, Numbering, Own};
 use crate::profile::sample::{Exported, Labels, LabelsIndex};
@@ -131,9 +132,14 @@ fn value_type(wire: &mut Wire, field: u32, value_type: ValueType) {
 }
 
 /// `ProfilesDictionary`
+///
+/// What the locations of the mappings carry is said by attributes that only mappings have. They are settled only now,
+/// when all profiles are in, and come after the rows of the tables.
 fn dictionary(wire: &mut Wire, dictionary: &Dictionary) {
-    for mapping_row in dictionary.mappings.rows() {
-        wire.message(1, |wire| mapping(wire, mapping_row));
+    let details = Details::of(dictionary);
+    for (number, mapping_row) in (0..).zip(dictionary.mappings.rows()) {
+        let detail = dictionary.detail(MappingIndex::from_row(number));
+        wire.message(1, |wire| mapping(wire, mapping_row, details.numbers(detail)));
     }
     for location_row in dictionary.locations.rows() {
         wire.message(2, |wire| location(wire, location_row));
@@ -150,24 +156,67 @@ fn dictionary(wire: &mut Wire, dictionary: &Dictionary) {
             }
         });
     }
-    for string in dictionary.strings.rows() {
+    let strings = dictionary.strings.rows().iter().map(|string| &**string);
+    for string in strings.chain(details.new_strings.iter().copied()) {
         wire.text(5, string.as_bytes());
     }
     for attribute_row in dictionary.attributes.rows() {
         wire.message(6, |wire| attribute(wire, attribute_row));
+    }
+    for (_, key) in &details.keys {
+        wire.message(6, |wire| {
+            wire.number(1, *key);
+            wire.message(2, |wire| wire.element(2, true.into()));
+        });
     }
     for stack in dictionary.stacks.rows() {
         wire.message(7, |wire| wire.packed(1, stack.iter().map(|location| row(*location))));
     }
 }
 
+/// The attributes that say what the locations of mappings carry.
+struct Details {
+    /// Which are needed, and the numbers of their keys among the strings.
+    keys: Vec<(&'static str, u64)>,
+    /// The keys that the table of strings lacks; they come after it.
+    new_strings: Vec<&'static str>,
+    /// The number of the first of the attributes.
+    first: u64,
+}
+
+impl Details {
+    fn of(dictionary: &Dictionary) -> Self {
+        let first = dictionary.attributes.len() as u64;
+        let mut details = Self { keys: Vec::new(), new_strings: Vec::new(), first };
+        for number in 0..dictionary.mappings.len() as u32 {
+            for key in dictionary.detail(MappingIndex::from_row(number)).keys() {
+                if details.keys.iter().all(|(known, _)| *known != key) {
+                    let number = dictionary.strings.find(key).map(row).unwrap_or_else(|| {
+                        details.new_strings.push(key);
+                        (dictionary.strings.len() + details.new_strings.len() - 1) as u64
+                    });
+                    details.keys.push((key, number));
+                }
+            }
+        }
+        details
+    }
+
+    /// The numbers of the attributes for `detail`.
+    fn numbers(&self, detail: SymbolDetail) -> impl Iterator<Item = u64> {
+        let known = detail.keys().filter_map(|key| self.keys.iter().position(|(known, _)| *known == key));
+        known.map(|position| self.first + position as u64)
+    }
+}
+
 /// `Mapping`
-fn mapping(wire: &mut Wire, mapping: &Mapping) {
+fn mapping(wire: &mut Wire, mapping: &Mapping, details: impl Iterator<Item = u64>) {
     wire.number(1, mapping.start);
     wire.number(2, mapping.limit);
     wire.number(3, mapping.file_offset);
     wire.number(4, row(mapping.file));
-    wire.packed(5, mapping.attributes.iter().map(|index| row(*index)));
+    let build_id = Some(row(mapping.build_id)).filter(|number| *number != 0);
+    wire.packed(5, build_id.into_iter().chain(details));
 }
 
 /// `Location`
@@ -201,7 +250,6 @@ fn attribute(wire: &mut Wire, attribute: &Attribute) {
     match &attribute.value {
         AttributeValue::None => {}
         AttributeValue::Text(value) => wire.message(2, |wire| text(wire, value)),
-        AttributeValue::Bool(value) => wire.message(2, |wire| wire.element(2, (*value).into())),
         AttributeValue::Texts(values) => wire.message(2, |wire| {
             wire.message(5, |wire| values.iter().for_each(|value| wire.message(1, |wire| text(wire, value))));
         }),

@@ -12,7 +12,7 @@
 use super::wire::Wire;
 use crate::profile::Profile;
 use crate::profile::dictionary::{
-    AttributeValue, Dictionary, Function, Location, Mapping, StringIndex, ValueType, key,
+    Dictionary, Function, Location, Mapping, MappingIndex, StringIndex, SymbolDetail, ValueType,
 };
 use crate::profile::sample::{Exported, Labels};
 use crate::profile::table::{Index, Table};
@@ -51,8 +51,9 @@ pub(super) fn encode_uncompressed(profile: &Profile) -> Vec<u8> {
     let mut mappings: Vec<_> = numbered(dictionary.mappings.rows()).collect();
     mappings.sort_by_key(|(_, row)| row.start);
     for (id, row) in mappings {
-        let build_id = build_id(dictionary, row).map_or(0, |text| strings.number(text));
-        wire.message(3, |wire| mapping(wire, id, row, build_id));
+        let build_id = dictionary.attribute_text(row.build_id).map_or(0, |text| strings.number(text));
+        let detail = dictionary.detail(MappingIndex::from_row(id as u32));
+        wire.message(3, |wire| mapping(wire, id, row, build_id, detail));
     }
     for (id, row) in numbered(dictionary.locations.rows()) {
         wire.message(4, |wire| location(wire, id, row));
@@ -102,9 +103,8 @@ fn labels(dictionary: &Dictionary, strings: &mut Strings<'_>, labels: &Labels) -
         row.push((strings.number("trace_id"), strings.number(&link.trace_id.to_string())));
     }
     for index in &labels.attributes {
-        let attribute = dictionary.attributes.get(*index);
-        if let AttributeValue::Text(value) = &attribute.value {
-            row.push((number(attribute.key), strings.number(value)));
+        if let Some(value) = dictionary.attribute_text(*index) {
+            row.push((number(dictionary.attributes.get(*index).key), strings.number(value)));
         }
     }
     row
@@ -132,25 +132,18 @@ fn value_type(wire: &mut Wire, field: u32, value_type: ValueType) {
     });
 }
 
-/// What identifies the file of a mapping.
-fn build_id<'a>(dictionary: &'a Dictionary, mapping: &Mapping) -> Option<&'a Arc<str>> {
-    [key::BUILD_ID_GNU, key::BUILD_ID_HTLHASH]
-        .iter()
-        .find_map(|key| dictionary.attribute_text(&mapping.attributes, key))
-}
-
 /// `Mapping`
-fn mapping(wire: &mut Wire, id: u64, mapping: &Mapping, build_id: u64) {
+fn mapping(wire: &mut Wire, id: u64, mapping: &Mapping, build_id: u64, detail: SymbolDetail) {
     wire.number(1, id);
     wire.number(2, mapping.start);
     wire.number(3, mapping.limit);
     wire.number(4, mapping.file_offset);
     wire.number(5, number(mapping.file));
     wire.number(6, build_id);
-    wire.flag(7, mapping.detail.functions);
-    wire.flag(8, mapping.detail.files);
-    wire.flag(9, mapping.detail.lines);
-    wire.flag(10, mapping.detail.inlines);
+    wire.flag(7, detail.functions);
+    wire.flag(8, detail.files);
+    wire.flag(9, detail.lines);
+    wire.flag(10, detail.inlines);
 }
 
 /// `Location`

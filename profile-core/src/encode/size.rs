@@ -16,8 +16,8 @@ const INDEX: usize = 1 + 5;
 const ELEMENT: usize = 5;
 /// A number of 64 bits, with its key.
 const LONG: usize = 1 + 10;
-/// What a request and its one scope need besides what is counted.
-const FRAME: usize = 256;
+/// What a request, its one scope and the attributes of mappings need besides what is counted.
+const FRAME: usize = 512;
 /// What a profile needs besides what is counted.
 const PROFILE: usize = 256;
 
@@ -41,11 +41,7 @@ fn tables(profile: &Profile) -> usize {
     let tables = profile.dictionary();
     let strings = tables.strings.rows().iter().map(|text| HEAD + text.len());
     let functions = tables.functions.len() * (HEAD + 5 * INDEX);
-    let mappings = tables
-        .mappings
-        .rows()
-        .iter()
-        .map(|row| 2 * HEAD + 3 * LONG + 8 * INDEX + row.attributes.len() * ELEMENT);
+    let mappings = tables.mappings.len() * (2 * HEAD + 3 * LONG + 8 * INDEX + 5 * ELEMENT);
     let locations = tables
         .locations
         .rows()
@@ -55,7 +51,7 @@ fn tables(profile: &Profile) -> usize {
     // In OTLP 24 bytes of ids; in pprof 48 hex digits.
     let links = tables.links.len() * (3 * HEAD + 48);
     let attributes = tables.attributes.rows().iter().map(|row| 2 * HEAD + INDEX + attribute(row));
-    2 * (functions + mappings.sum::<usize>() + locations.sum::<usize>())
+    2 * (functions + mappings + locations.sum::<usize>())
         + strings.sum::<usize>()
         + stacks.sum::<usize>()
         + links
@@ -66,7 +62,6 @@ fn attribute(attribute: &Attribute) -> usize {
     let text = |text: &str| 2 * HEAD + INDEX + text.len();
     match &attribute.value {
         AttributeValue::None => 0,
-        AttributeValue::Bool(_) => INDEX,
         AttributeValue::Text(value) => text(value),
         AttributeValue::Texts(values) => HEAD + values.iter().map(|value| text(value)).sum::<usize>(),
     }
@@ -94,7 +89,7 @@ mod tests {
     };
     use crate::context::{SpanId, SpanPath, TraceFlags, TraceId};
     use crate::encode::pprof;
-    use crate::modules::Module;
+    use crate::modules::{BuildId, Module, ModuleId};
     use crate::profile::SpanScope;
     use crate::resource::Resource;
     use crate::symbolize::{SourceFrame, SymbolSource, Symbolizer};
@@ -115,12 +110,28 @@ mod tests {
 
     /// `stacks` stacks of `depth` frames each, in each of `spans` spans.
     fn profile(stacks: u64, depth: u64, spans: u64) -> Profile {
-        let stack = |number| {
-            // High addresses, so that they take ten bytes.
-            let frames =
-                (0..depth).map(|depth| Frame { module: None, address: u64::MAX - (number * 7 + depth) });
-            Stack { frames: frames.collect(), end: StackEnd::NoRule }
-        };
+        // High addresses, so that they take ten bytes.
+        let frame = |number| Frame { module: None, address: u64::MAX - number };
+        profile_of(stacks, spans, |number| (0..depth).map(|depth| frame(number * 7 + depth)).collect())
+    }
+
+    /// One stack in a module whose path has `length` bytes.
+    fn profile_with_path(length: usize) -> Profile {
+        let module = Arc::new(Module {
+            id: ModuleId(1),
+            path: "x".repeat(length).into(),
+            build_id: Some(BuildId([1; 20].into())),
+            bias: 0,
+            text: 0x1000..0x2000,
+            text_file_offset: 0,
+            segments: Vec::new(),
+            eh_frame_hdr: None,
+        });
+        profile_of(1, 1, |_| [Frame { module: Some(Arc::clone(&module)), address: 0x1234 }].into())
+    }
+
+    fn profile_of(stacks: u64, spans: u64, frames: impl Fn(u64) -> Box<[Frame]>) -> Profile {
+        let stack = |number| Stack { frames: frames(number), end: StackEnd::NoRule };
         let context = |number: u64| {
             let root = SpanPath::NONE.child("span");
             let (trace_id, id) = (TraceId::from_bytes([7; 16]), SpanId::from_u64(u64::MAX - number));
@@ -155,11 +166,12 @@ mod tests {
 
     #[test]
     fn the_bound_holds_whatever_there_is_most_of() {
-        assert_bounds(profile(1, 1, 1), Resource::empty(), 6);
+        assert_bounds(profile(1, 1, 1), Resource::empty(), 12); // mostly the constant part
         assert_bounds(profile(2, 50_000, 1), Resource::empty(), 6); // frames
         assert_bounds(profile(2, 20_000, 20), Resource::empty(), 6); // frames in pprof, which repeats them
         assert_bounds(profile(20_000, 1, 1), Resource::empty(), 6); // samples
         assert_bounds(profile(1, 1, 20_000), Resource::empty(), 6); // links
+        assert_bounds(profile_with_path(100_000), Resource::empty(), 2); // strings
         let mut noted = profile(1, 1, 1);
         noted.add_note("x".repeat(100_000)); // text
         assert_bounds(noted, Resource::empty(), 2);

@@ -4,7 +4,7 @@
 //! location points at its mapping and at the functions of its lines, functions and mappings point at strings. An
 //! encoder walks the tables; nothing is looked up again.
 
-use super::table::{Table, index_types};
+use super::table::{Index, Table, index_types};
 use crate::context::{SpanId, TraceId};
 use std::sync::Arc;
 
@@ -64,6 +64,8 @@ pub(crate) struct Dictionary {
     pub(crate) stacks: Table<StackIndex, Stack>,
     pub(crate) links: Table<LinkIndex, Link>,
     pub(crate) attributes: Table<AttributeIndex, Attribute>,
+    /// What the locations of each mapping carry; in the order of `mappings`, without row 0.
+    details: Vec<SymbolDetail>,
 }
 
 /// A function.
@@ -90,13 +92,12 @@ pub(crate) struct Mapping {
     pub(crate) file_offset: u64,
     /// The file.
     pub(crate) file: StringIndex,
-    /// What its locations carry.
-    pub(crate) detail: SymbolDetail,
-    /// Its build id and, for OTLP, `detail` once more; unique keys.
-    pub(crate) attributes: Box<[AttributeIndex]>,
+    /// The attribute that says what identifies the file's contents; never 0 but in row 0.
+    pub(crate) build_id: AttributeIndex,
 }
 
-/// What the locations of a mapping carry; says what a backend could still add.
+/// What the locations of a mapping carry; says what a backend could still add. No part of the mapping's identity:
+/// two windows can see different functions of one library.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct SymbolDetail {
     /// Each location has a function: there is none that a backend could still name.
@@ -158,7 +159,6 @@ pub(crate) enum AttributeValue {
     None,
     Text(Arc<str>),
     Texts(Box<[Arc<str>]>),
-    Bool(bool),
 }
 
 impl Dictionary {
@@ -178,6 +178,24 @@ impl Dictionary {
         self.attributes.intern(Attribute { key, value })
     }
 
+    /// The index of `mapping`, some of whose locations carry `detail`.
+    pub(crate) fn mapping(&mut self, mapping: Mapping, detail: SymbolDetail) -> MappingIndex {
+        let index = self.mappings.intern(mapping);
+        if let Some(number) = (index.row() as usize).checked_sub(1) {
+            match self.details.get_mut(number) {
+                Some(known) => *known = known.and(detail),
+                None => self.details.push(detail),
+            }
+        }
+        index
+    }
+
+    /// What the locations of the mapping at `index` carry.
+    pub(crate) fn detail(&self, index: MappingIndex) -> SymbolDetail {
+        let number = (index.row() as usize).checked_sub(1);
+        number.and_then(|number| self.details.get(number)).copied().unwrap_or_default()
+    }
+
     /// The index of a location that stands for something else than code and shows up as a frame called `name`.
     pub(crate) fn named_location(&mut self, name: &str) -> LocationIndex {
         let name = self.string(name);
@@ -191,12 +209,34 @@ impl Dictionary {
         Some(&**self.strings.get(index)).filter(|text| !text.is_empty())
     }
 
-    /// The value of the attribute `key` among `attributes`, if it is text.
-    pub(crate) fn attribute_text(&self, attributes: &[AttributeIndex], key: &str) -> Option<&Arc<str>> {
-        let key = self.strings.find(key)?;
-        attributes.iter().find_map(|index| match self.attributes.get(*index) {
-            Attribute { key: known, value: AttributeValue::Text(text) } if *known == key => Some(text),
+    /// The value of the attribute at `index`, if it is text.
+    pub(crate) fn attribute_text(&self, index: AttributeIndex) -> Option<&str> {
+        match &self.attributes.get(index).value {
+            AttributeValue::Text(text) => Some(text),
             _ => None,
-        })
+        }
+    }
+}
+
+impl SymbolDetail {
+    /// What locations carry of which some carry `self` and some `other`.
+    fn and(self, other: Self) -> Self {
+        Self {
+            functions: self.functions && other.functions,
+            files: self.files || other.files,
+            lines: self.lines || other.lines,
+            inlines: self.inlines || other.inlines,
+        }
+    }
+
+    /// The attribute keys of OpenTelemetry for what is true.
+    pub(crate) fn keys(self) -> impl Iterator<Item = &'static str> {
+        let keys = [
+            (self.functions, key::HAS_FUNCTIONS),
+            (self.files, key::HAS_FILENAMES),
+            (self.lines, key::HAS_LINE_NUMBERS),
+            (self.inlines, key::HAS_INLINE_FRAMES),
+        ];
+        keys.into_iter().filter(|(set, _)| *set).map(|(_, key)| key)
     }
 }

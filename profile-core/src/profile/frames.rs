@@ -92,9 +92,8 @@ fn enter_mappings(
     let mut told: Vec<(&Arc<Module>, Told)> = told.into_values().collect();
     told.sort_unstable_by_key(|(module, _)| (module.text.start, module.id));
     let enter = |(module, told): (&Arc<Module>, Told)| {
-        let functions = !told.nameless;
-        let inlines = functions && symbolizer.source(module) == SymbolSource::Dwarf;
-        let detail = SymbolDetail { functions, inlines, ..told.detail };
+        let inlines = symbolizer.source(module) == SymbolSource::Dwarf;
+        let detail = SymbolDetail { functions: !told.nameless, inlines, ..told.detail };
         (module.id, enter_mapping(dictionary, module, detail))
     };
     told.into_iter().map(enter).collect()
@@ -114,27 +113,12 @@ fn enter_mapping(dictionary: &mut Dictionary, module: &Module, detail: SymbolDet
             None => return MappingIndex::default(),
         },
     };
-    let flags = [
-        (key::HAS_FUNCTIONS, detail.functions),
-        (key::HAS_FILENAMES, detail.files),
-        (key::HAS_LINE_NUMBERS, detail.lines),
-        (key::HAS_INLINE_FRAMES, detail.inlines),
-    ];
-    let mut attributes = vec![dictionary.attribute(id_key, AttributeValue::Text(id.into()))];
-    for (key, _) in flags.iter().filter(|(_, set)| *set) {
-        attributes.push(dictionary.attribute(key, AttributeValue::Bool(true)));
-    }
+    let build_id = dictionary.attribute(id_key, AttributeValue::Text(id.into()));
     let file = dictionary.string(&module.path);
     let known = module.text.start < module.text.end;
     let (start, limit) = if known { (module.text.start, module.text.end) } else { (0, 0) };
-    dictionary.mappings.intern(Mapping {
-        start,
-        limit,
-        file_offset: module.text_file_offset,
-        file,
-        detail,
-        attributes: attributes.into(),
-    })
+    let file_offset = module.text_file_offset;
+    dictionary.mapping(Mapping { start, limit, file_offset, file, build_id }, detail)
 }
 
 /// Enters the location of an address and the functions that `source` names for it.

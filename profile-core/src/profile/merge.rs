@@ -187,9 +187,8 @@ impl<'a> Import<'a> {
         }
         let row = self.from.mappings.get(index);
         let file = self.string(row.file);
-        let attributes = row.attributes.iter().map(|index| self.attribute(*index)).collect();
-        let copy = Mapping { file, attributes, ..*row };
-        self.mappings.set(index, self.into.mappings.intern(copy))
+        let copy = Mapping { file, build_id: self.attribute(row.build_id), ..*row };
+        self.mappings.set(index, self.into.mapping(copy, self.from.detail(index)))
     }
 
     fn location(&mut self, index: LocationIndex) -> LocationIndex {
