@@ -1,6 +1,5 @@
 //! What is kept, for how long, and that it saves the work.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // also in the helpers: a test may fail
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 
 mod symbolize_common;
 
@@ -107,7 +106,7 @@ fn a_module_that_is_gone_leaves_nothing_behind() {
     }
     symbolizer.end_batch();
     let both = symbolizer.stats();
-    symbolizer.retain_modules(&ModuleList { generation: 1, modules: vec![Arc::clone(&stays)] });
+    symbolizer.retain_modules(&ModuleList { modules: vec![Arc::clone(&stays)], ..ModuleList::default() });
     let one = symbolizer.stats();
     assert_eq!((both.cached_addresses, one.cached_addresses), (20, 10));
     assert_eq!(one.symbol_table_memory * 2, both.symbol_table_memory);

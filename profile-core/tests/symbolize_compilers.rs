@@ -1,7 +1,6 @@
 //! Programs as other compilers and settings make them: full debug information, DWARF 4 and 5, optimised code, position
 //! independent and not, C; each compared with the crate `addr2line`.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // also in the helpers: a test may fail
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 
 mod symbolize_common;
 

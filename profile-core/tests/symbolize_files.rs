@@ -1,6 +1,5 @@
 //! A file is used only if it is the mapped one: replaced, deleted, stripped, compressed and over-large files.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // also in the helpers: a test may fail
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 
 mod symbolize_common;
 

@@ -1,6 +1,5 @@
 //! Truncated, mutated and hostile files: an answer or none, never a panic, an endless loop or a stack overflow.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // also in the helpers: a test may fail
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 
 mod symbolize_common;
 

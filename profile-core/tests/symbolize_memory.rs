@@ -1,6 +1,5 @@
 //! What symbolising costs in memory. Alone in its program, so that the process's own size says something.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // also in the helpers: a test may fail
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 
 mod symbolize_common;
 

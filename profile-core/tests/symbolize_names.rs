@@ -1,6 +1,5 @@
 //! Functions, inlined frames, files and lines of this very test, checked against what the compiler says here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // also in the helpers: a test may fail
 
 mod symbolize_common;
 
@@ -56,14 +55,17 @@ fn inlined_frames_come_innermost_first_with_their_lines() {
     assert_eq!(outer(7), 21 ^ 1);
     let mut symbolizer = NativeSymbolizer::new();
     let all = frames_of_function(&mut symbolizer, outer as *const () as u64);
-    // At an address of `leaf` itself, and not of something inlined into that.
-    let chains = || all.iter().filter(|frames| frames.len() == 3 && frames[0].function.starts_with("leaf"));
-    let frames = chains().find(|frames| frames[0].line == LEAF_LINE).expect("an instruction of `leaf`");
-    assert!(frames[1].function.starts_with("middle"), "{:?}", names(frames));
+    // Optimised, something else may be inlined into `leaf` in turn.
+    let last_three = |frames: &'_ Vec<SourceFrame>| frames.last_chunk::<3>().cloned();
+    let is_leaf = |frame: &SourceFrame| frame.function.ends_with("leaf") && frame.line == LEAF_LINE;
+    let frames = all.iter().filter_map(last_three).find(|frames| is_leaf(&frames[0]));
+    let frames = frames.expect("an instruction of `leaf`");
+    // With or without its path and generics, as the debug level has it.
+    assert!(frames[1].function.contains("middle"), "{:?}", names(&frames));
     assert_eq!(&*frames[2].function, "symbolize_names::outer");
     let lines: Vec<u32> = frames.iter().map(|frame| frame.line).collect();
     assert_eq!(lines, [LEAF_LINE, MIDDLE_LINE, OUTER_LINE]);
-    for frame in frames {
+    for frame in &frames {
         let file = frame.file.as_deref().unwrap();
         assert!(file.starts_with('/') && file.ends_with("tests/symbolize_names.rs"), "{file}");
         assert!(frame.column > 0);
@@ -80,7 +82,8 @@ fn the_first_instruction_of_a_function_has_its_name_and_line() {
     let frames = frames(&mut symbolizer, &module, start);
     let physical = frames.last().unwrap();
     assert_eq!(&*physical.function, "symbolize_names::Shop::checkout");
-    assert_eq!(physical.line, Shop::CHECKOUT_LINE);
+    // The function, or its first statement if nothing has to be done before that.
+    assert!([0, 1].contains(&(physical.line - Shop::CHECKOUT_LINE)), "{physical:?}");
     assert_eq!(symbolizer.source(&module), SymbolSource::Dwarf);
     assert_eq!(symbolizer.notes(), [""; 0]);
 }

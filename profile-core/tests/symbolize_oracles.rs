@@ -1,7 +1,6 @@
 //! Every address of a sample is asked of this symbolizer and of three others: the tool `addr2line` of binutils, the
 //! crate `addr2line`, and the tool `nm`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // also in the helpers: a test may fail
 
 mod symbolize_common;
 

@@ -129,7 +129,11 @@ impl ModuleSymbols {
             other => other,
         };
         frames.unwrap_or_else(|fault| {
-            self.note(format!("{}: DWARF is left out in places: {fault}", module.path));
+            let why = match fault {
+                Fault::TooLarge => "its tables do not fit into the budget".to_owned(),
+                fault => fault.to_string(),
+            };
+            self.note(format!("{}: DWARF is left out in places: {why}", module.path));
             Vec::new()
         })
     }

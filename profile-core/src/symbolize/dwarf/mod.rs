@@ -37,6 +37,8 @@ pub(super) struct DebugInfo {
     sections: Sections,
     index: Arc<UnitIndex>,
     tables: Tables,
+    /// How often `tables` were forgotten for want of room.
+    clears: u32,
 }
 
 /// What was read of the units asked for in this batch.
@@ -104,6 +106,8 @@ struct Lookup<'a> {
 const MOST_HOPS: usize = 8;
 /// Units that claim one address.
 const MOST_UNITS: usize = 8;
+/// How often in one batch the tables are forgotten and built anew, which takes some milliseconds each time.
+const MOST_CLEARS: u32 = 128;
 /// About what the headers of a unit take; most of it is the list of its files.
 const UNIT_MEMORY: u64 = 1 << 10;
 const FILE_MEMORY: u64 = 256;
@@ -124,7 +128,7 @@ impl DebugInfo {
             Some(index) => index,
             None => Arc::new(UnitIndex::build(&sections, &image.elf, limit.saturating_sub(sections.memory))?),
         };
-        Ok(Self { sections, index, tables: Tables::default() })
+        Ok(Self { sections, index, tables: Tables::default(), clears: 0 })
     }
 
     /// The index of the units, for the next batch.
@@ -152,8 +156,9 @@ impl DebugInfo {
         for unit in candidates {
             let frames = match self.frames_in(unit, lookup) {
                 // The tables of other units left too little room: forget them and try once more.
-                Err(Fault::TooLarge) if self.tables.memory > 0 => {
+                Err(Fault::TooLarge) if self.tables.memory > 0 && self.clears < MOST_CLEARS => {
                     self.tables = Tables::default();
+                    self.clears += 1;
                     self.frames_in(unit, lookup)?
                 }
                 other => other?,
@@ -177,10 +182,10 @@ impl DebugInfo {
         let (physical, calls) = functions::chain(&self.sections.dwarf, &unit.unit, function, lookup.address)?;
         let mut frames = Vec::with_capacity(calls.len() + 1);
         for InlinedCall { function, place: call } in calls.into_iter().rev() {
-            let names = self.names(lookup, &unit, function);
+            let names = self.names(lookup, &unit, function)?;
             frames.push(self.frame(lookup, &unit, names, std::mem::replace(&mut place, call)));
         }
-        let names = self.names(lookup, &unit, physical);
+        let names = self.names(lookup, &unit, physical)?;
         frames.push(self.frame(lookup, &unit, names, place));
         Ok(frames)
     }
@@ -202,23 +207,29 @@ impl DebugInfo {
     }
 
     /// The names of the function in `die`, from there or from the entry it refers to.
-    fn names(&mut self, lookup: Lookup<'_>, unit: &OpenUnit, die: Die) -> Names {
+    fn names(&mut self, lookup: Lookup<'_>, unit: &OpenUnit, die: Die) -> Result<Names, Fault> {
         let mut names = self.own_names(lookup, unit, &die);
-        // A reference that leads nowhere costs the name, not the frame.
         let origin = die.origin.filter(|_| !names.complete()).and_then(|origin| self.follow(unit, &origin));
-        let Some(origin) = origin else { return names };
-        let known = self.tables.names.get(&(origin.0, origin.1.0)).cloned();
-        names.complete_with(known.unwrap_or_else(|| self.names_at(lookup, origin)));
-        names
+        let Some(origin) = origin else { return Ok(names) };
+        names.complete_with(match self.tables.names.get(&(origin.0, origin.1.0)) {
+            Some(known) => known.clone(),
+            None => self.names_at(lookup, origin)?,
+        });
+        Ok(names)
     }
 
-    /// The names of the entry at `place`, following its references.
-    fn names_at(&mut self, lookup: Lookup<'_>, place: (usize, UnitOffset)) -> Names {
+    /// The names of the entry at `place`, following its references. One that leads nowhere costs the name, not the
+    /// frame; too little room is an error, so that the name is not lost for ever.
+    fn names_at(&mut self, lookup: Lookup<'_>, place: (usize, UnitOffset)) -> Result<Names, Fault> {
         let mut names = Names::default();
         let mut next = Some(place);
         for _ in 0..MOST_HOPS {
             let Some((at, entry)) = next else { break };
-            let Ok(unit) = self.unit(at, lookup.limit) else { break };
+            let unit = match self.unit(at, lookup.limit) {
+                Err(Fault::TooLarge) => return Err(Fault::TooLarge),
+                Err(_) => break,
+                Ok(unit) => unit,
+            };
             let Ok(die) = functions::read_entry(&self.sections.dwarf, &unit.unit, entry) else { break };
             names.complete_with(self.own_names(lookup, &unit, &die));
             next = die.origin.filter(|_| !names.complete()).and_then(|origin| self.follow(&unit, &origin));
@@ -226,7 +237,7 @@ impl DebugInfo {
         if self.tables.charge(TEXT_MEMORY + names.len(), lookup.limit).is_ok() {
             self.tables.names.insert((place.0, place.1.0), names.clone());
         }
-        names
+        Ok(names)
     }
 
     fn own_names(&self, lookup: Lookup<'_>, unit: &OpenUnit, die: &Die) -> Names {
