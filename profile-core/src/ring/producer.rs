@@ -191,20 +191,20 @@ impl<const WORDS: usize> Reservation<'_, WORDS> {
         self.used == 1
     }
 
-    /// Line 7: frees the room behind the first `used` words, unless a nested record lies behind it.
-    #[inline]
-    fn give_back(&self, used: u64) -> bool {
-        let (end, used_end) = (self.start.wrapping_add(self.room), self.start.wrapping_add(used));
-        let reserved = &self.ring.producer.reserved;
-        reserved.compare_exchange(end, used_end, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-
     /// Ends the record with the payload pushed so far and gives the rest of the room back. `tag` is the caller's, for
     /// instance the kind of sample.
     #[inline]
     pub fn commit(mut self, tag: u32) {
         self.tag = Some(tag);
         // `drop` ends the record: there is one way out, whether committed or not.
+    }
+
+    /// Line 7: frees the room behind the first `used` words, unless a nested record lies behind it.
+    #[inline]
+    fn give_back(&self, used: u64) -> bool {
+        let (end, used_end) = (self.start.wrapping_add(self.room), self.start.wrapping_add(used));
+        let reserved = &self.ring.producer.reserved;
+        reserved.compare_exchange(end, used_end, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
