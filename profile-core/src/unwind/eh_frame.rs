@@ -37,7 +37,7 @@ impl EhFrame {
 }
 
 /// The address of `.eh_frame` as the mapped `.eh_frame_hdr` tells it.
-fn section_address(header: &[u8], header_address: u64) -> Option<u64> {
+pub(super) fn section_address(header: &[u8], header_address: u64) -> Option<u64> {
     let bases = BaseAddresses::default().set_eh_frame_hdr(header_address);
     let parsed = EhFrameHdr::new(header, NativeEndian).parse(&bases, 8).ok()?;
     match parsed.eh_frame_ptr() {
@@ -47,7 +47,7 @@ fn section_address(header: &[u8], header_address: u64) -> Option<u64> {
 }
 
 /// How many of `bytes`, which start at a section and may run on behind it, belong to the section.
-fn section_length(bytes: &[u8]) -> usize {
+pub(super) fn section_length(bytes: &[u8]) -> usize {
     Records::new(bytes).last().map_or(0, |record| record.end)
 }
 

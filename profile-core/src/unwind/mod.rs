@@ -24,6 +24,8 @@ mod cache;
 mod compile;
 mod context;
 mod eh_frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod rule;
 mod set;
 mod slot;

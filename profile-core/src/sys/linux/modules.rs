@@ -16,6 +16,7 @@ use std::slice;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 type ElfHeader = object::elf::FileHeader64<object::NativeEndian>;
+type ElfProgramHeader = object::elf::ProgramHeader64<object::NativeEndian>;
 
 /// The loader's counts now: 1 µs, for a look whether a [`snapshot`] is due.
 pub(crate) fn changes() -> LoaderCounts {
@@ -132,10 +133,9 @@ impl<'a> Mapped<'a> {
         // SAFETY: the kernel maps the vdso, at least one page of it, at the address that it gives in the auxiliary
         // vector (our only caller's source), and never unmaps it.
         let page: &'static [u8] = unsafe { slice::from_raw_parts(address as *const u8, 4096) };
-        let header = ElfHeader::parse(page).ok()?;
-        let found = header.program_headers(object::NativeEndian, page).ok()?;
-        // SAFETY: `found` is a checked slice of ELF program headers in the mapped page, which libc's type describes
-        // field by field in the same layout; the vdso's headers are aligned to 8.
+        let found = program_headers(page)?;
+        // SAFETY: libc's type describes an ELF program header field by field in the layout of `found`, a slice in the
+        // mapped page; the assertion below holds them to the same size, and the alignment is checked.
         let headers = found.as_ptr().cast::<libc::Elf64_Phdr>();
         if !headers.is_aligned() {
             return None;
@@ -166,7 +166,9 @@ impl<'a> Mapped<'a> {
         let is_vdso = vdso.is_some_and(|vdso| segments.iter().any(|segment| segment.range.contains(&vdso)));
         Some(LoadedObject {
             path: self.path(is_executable, is_vdso).into(),
-            build_id: self.of_type(libc::PT_NOTE).find_map(|header| self.build_id(header)),
+            build_id: self
+                .of_type(libc::PT_NOTE)
+                .find_map(|notes| build_id(self.bytes(self.range(notes))?, notes.p_align)),
             bias: self.bias,
             text,
             text_file_offset,
@@ -194,17 +196,6 @@ impl<'a> Mapped<'a> {
         }
     }
 
-    fn build_id(&self, notes: &libc::Elf64_Phdr) -> Option<BuildId> {
-        let bytes = self.bytes(self.range(notes))?;
-        let mut notes = NoteIterator::<ElfHeader>::new(object::NativeEndian, notes.p_align, bytes).ok()?;
-        while let Some(note) = notes.next().ok()? {
-            if note.name() == ELF_NOTE_GNU && note.n_type(object::NativeEndian) == NT_GNU_BUILD_ID {
-                return Some(BuildId(note.desc().into()));
-            }
-        }
-        None
-    }
-
     /// The memory from `address` to the end of its segment, if that is readable.
     pub(crate) fn from(&self, address: u64) -> Option<&'a [u8]> {
         let mut segments = self.of_type(libc::PT_LOAD).map(|load| self.range(load));
@@ -223,6 +214,24 @@ impl<'a> Mapped<'a> {
         // and call frame information) is constant after relocation, so nobody writes to it meanwhile.
         covered.then(|| unsafe { slice::from_raw_parts(range.start as *const u8, length) })
     }
+}
+
+const _: () = assert!(size_of::<libc::Elf64_Phdr>() == size_of::<ElfProgramHeader>());
+
+/// The program headers in the first page of a mapped ELF file.
+pub(crate) fn program_headers(page: &[u8]) -> Option<&[ElfProgramHeader]> {
+    ElfHeader::parse(page).ok()?.program_headers(object::NativeEndian, page).ok()
+}
+
+/// The GNU build id among `notes`.
+pub(crate) fn build_id(notes: &[u8], alignment: u64) -> Option<BuildId> {
+    let mut notes = NoteIterator::<ElfHeader>::new(object::NativeEndian, alignment, notes).ok()?;
+    while let Some(note) = notes.next().ok()? {
+        if note.name() == ELF_NOTE_GNU && note.n_type(object::NativeEndian) == NT_GNU_BUILD_ID {
+            return Some(BuildId(note.desc().into()));
+        }
+    }
+    None
 }
 
 fn vdso_address() -> Option<u64> {
