@@ -22,8 +22,9 @@ const WORDS: usize = 32;
 const TRAP_FLAG: u64 = 0x100;
 const OUTER: u32 = 1;
 const NESTED: u32 = 2;
-/// Every instruction of optimised code; of unoptimised code, which has ten times as many, a sample.
-const STRIDE: usize = if cfg!(debug_assertions) { 83 } else { 1 };
+/// About how many instructions are interrupted: every one of optimised code; of unoptimised code, which has ten times as
+/// many, a sample.
+const INTERRUPTED: u64 = 400;
 
 static TEST: OnceLock<Test> = OnceLock::new();
 
@@ -65,9 +66,10 @@ fn a_producer_interrupted_at_any_instruction_loses_nothing() {
         }
         assert_eq!(test.take_seen(), [0, outer.committed(), 0], "{outer:?} stepped through");
         let mut reached = 0;
+        let stride = usize::try_from(instructions.div_ceil(INTERRUPTED)).unwrap();
         for (watch, nest_at) in [false, true]
             .into_iter()
-            .flat_map(|watch| (0..instructions).step_by(STRIDE).map(move |nest_at| (watch, nest_at)))
+            .flat_map(|watch| (0..instructions).step_by(stride).map(move |nest_at| (watch, nest_at)))
         {
             test.watch.store(watch, Ordering::Relaxed);
             let steps = test.run(outer, nest_at);

@@ -152,6 +152,8 @@ pub struct Told {
 /// The function's own name, without its path, hash and generics, which the tools write each in its own way.
 pub fn plain(name: &str) -> String {
     let demangled = format!("{:#}", rustc_demangle::demangle(name)).replace("->", "");
+    // The symbol of a closure called through a vtable says so; DWARF does not.
+    let demangled = demangled.replace("{{vtable.shim}}", "");
     let (mut depth, mut outside) = (0, String::new());
     for letter in demangled.chars() {
         match letter {
