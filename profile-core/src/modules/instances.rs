@@ -221,6 +221,10 @@ mod tests {
         let ids = refresh(&mut current, vec![exe.clone(), a.clone(), b.clone()], counts(3, 0)).1;
         assert_eq!(ids, [10, 11, 12]);
         // a now stands behind b: it was closed and opened again.
-        assert_eq!(refresh(&mut current, vec![exe, b, a], counts(4, 1)), (2, vec![10, 12, 13]));
+        let reordered = vec![exe.clone(), b.clone(), a.clone()];
+        assert_eq!(refresh(&mut current, reordered, counts(4, 1)), (2, vec![10, 12, 13]));
+        // Both now stand behind one that is new.
+        let behind = vec![exe, object("c", 0xa_0000, Some(3)), b, a];
+        assert_eq!(refresh(&mut current, behind, counts(7, 3)), (3, vec![10, 14, 15, 16]));
     }
 }

@@ -266,6 +266,13 @@ fn remembered_states_come_back() {
 }
 
 #[test]
+fn of_two_rows_at_one_place_the_later_counts() {
+    let instructions = [DEF_CFA_OFFSET, 16, advance(0), DEF_CFA_OFFSET, 24, advance(8), DEF_CFA_OFFSET, 32];
+    let (rows, _) = Section::x86_64().function(0, 16, &instructions).compile::<X86_64>();
+    assert_eq!(rows, [(0, sp(24)), (8, sp(32)), (16, Rule::NoCfi)]);
+}
+
+#[test]
 fn aarch64_keeps_the_return_address_in_its_register_until_it_is_saved() {
     // As compilers begin: CFA = sp + 0. `paciasp` signs the return address, then x29 and x30 are saved.
     let prologue = [

@@ -197,6 +197,8 @@ fn every_end_has_its_reason() {
         leaf(StackEnd::LeftStack),
         "below the red zone"
     );
+    let same = World::new(&[0x1001, 0], &[(0x1000, sp(0))]).walk::<X86_64>(registers(0x1000, 1, 0), 9);
+    assert_eq!(same, leaf(StackEnd::LeftStack), "a rule for ever: the return address lies in the red zone");
     let lost = World::new(
         &[0x2000, 0x3000],
         &[(0x1000, x86(Cfa::Sp(8), Saved::Lost)), (0x1fff, x86(Cfa::Fp(16), UNCHANGED))],
