@@ -124,6 +124,7 @@ impl ModuleEntry {
         };
         let compiled =
             compile::compile::<Native>(&section.bytes, section.address, module.text.clone(), rules);
+        drop(section); // some MB in a large module
         let table = ModuleTable::new(module.text.start, &compiled.rows);
         let Compiled { functions, malformed, unsupported, .. } = compiled;
         let stats = TableStats {
