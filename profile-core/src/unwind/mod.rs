@@ -11,13 +11,13 @@
 //!                           ids)      pages)  ┘     (epoch swap)   └── cache (address → rule)
 //! ```
 //!
-//! * [`rule`]: what one instruction needs to find its caller; an 8 MB program has some 650 distinct ones.
-//! * [`compile`]: `.eh_frame` bytes to sorted rows (offset, rule id). Safe code over a slice; fuzzed.
-//! * [`table`]: those rows packed into 4 bytes each behind an index of 256-byte pages.
-//! * [`set`]: all tables of one generation of the module list, with the rules they share and a cache.
-//! * [`slot`]: hands the current set to handlers and frees an old one when no handler can be using it.
-//! * [`walk`]: the walk itself: safe code over a register set, both bounds of the stack and a door that reads a word.
-//! * [`arch`]: what differs between architectures, as constants and pure functions, compiled and tested everywhere.
+//! * `rule`: what one instruction needs to find its caller; an 8 MB program has some 650 distinct ones.
+//! * `compile`: `.eh_frame` bytes to sorted rows (offset, rule id). Safe code over a slice; fuzzed.
+//! * `table`: those rows packed into 4 bytes each behind an index of 256-byte pages.
+//! * `set`: all tables of one generation of the module list, with the rules they share and a cache.
+//! * `slot`: hands the current set to handlers and frees an old one when no handler can be using it.
+//! * `walk`: the walk itself: safe code over a register set, both bounds of the stack and a door that reads a word.
+//! * `arch`: what differs between architectures, as constants and pure functions, compiled and tested everywhere.
 
 mod arch;
 mod cache;
