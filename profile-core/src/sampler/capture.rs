@@ -27,7 +27,12 @@ const MAX_WORDS: usize = 1 + RECORD_WORDS + FRAMES;
 
 /// One slot for each generation of forks: a child starts with an empty one, whatever handlers were in flight and whoever
 /// was replacing tables at the fork.
+#[cfg(not(loom))]
 static TABLES: [TableSlot; FORKS] = [const { TableSlot::new() }; FORKS];
+/// Loom's atomics are not made in constants; no model uses these.
+#[cfg(loom)]
+static TABLES: std::sync::LazyLock<[TableSlot; FORKS]> =
+    std::sync::LazyLock::new(|| std::array::from_fn(|_| TableSlot::new()));
 const FORKS: usize = 16;
 
 /// The unwind tables that samples are taken with. Safe in a signal handler: a load and an index.
