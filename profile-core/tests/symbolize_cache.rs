@@ -50,7 +50,7 @@ fn another_library_at_the_same_address_under_the_same_path_has_its_own_names() {
     let maps = mappings();
     let library = |name| maps.iter().find(|mapping| mapping.path.contains(name)).map(|mapping| &mapping.path);
     let (Some(libc), Some(linker)) = (library("/libc.so"), library("/ld-linux")) else {
-        println!("SKIPPED: no shared C library in this process");
+        symbolize_common::skip::skip("symbolize: a module of its own", "no shared C library in this process");
         return;
     };
     let directory = tempfile::tempdir().unwrap();

@@ -107,7 +107,7 @@ fn a_module_without_build_id_is_proven_by_its_code() {
     // A shared library of this process, taken as if nobody had given it a build id: the file must match in its code.
     let maps = symbolize_common::mappings();
     let Some(libc) = maps.iter().find(|mapping| mapping.path.contains("libc.so")) else {
-        println!("SKIPPED: no shared C library in this process");
+        symbolize_common::skip::skip("symbolize: files on disk", "no shared C library in this process");
         return;
     };
     let directory = TempDir::new().unwrap();
@@ -240,7 +240,7 @@ fn compression_that_is_not_supported_is_said() {
     let arguments = ["--compress-debug-sections=zstd", own.to_str().unwrap(), path.to_str().unwrap()];
     let help = tool("objcopy", &["--help"]).unwrap_or_default();
     if !help.contains("zstd") || tool("objcopy", &arguments).is_none() {
-        println!("SKIPPED: objcopy does not know zstd");
+        symbolize_common::skip::skip("symbolize: files on disk", "objcopy does not know zstd");
         return;
     }
     let mut symbolizer = NativeSymbolizer::new();

@@ -104,7 +104,7 @@ fn the_c_library_has_names_and_aliases_are_the_plain_ones() {
     // A shared library with its symbol table stripped: exported functions only.
     let maps = symbolize_common::mappings();
     let Some(libc) = maps.iter().find(|mapping| mapping.path.contains("libc.so")) else {
-        println!("SKIPPED: no shared C library in this process");
+        symbolize_common::skip::skip("symbolize: names", "no shared C library in this process");
         return;
     };
     let module = Arc::new(module_at(libc.range.start, 1));
@@ -128,7 +128,7 @@ fn the_vdso_has_names_although_it_has_no_file() {
     use object::{Object, ObjectSymbol};
     let maps = symbolize_common::mappings();
     let Some(vdso) = maps.iter().find(|mapping| mapping.path == "[vdso]") else {
-        println!("SKIPPED: no vdso in this process");
+        symbolize_common::skip::skip("symbolize: names", "no vdso in this process");
         return;
     };
     let module = Arc::new(module_at(vdso.range.start, 1));
@@ -139,7 +139,7 @@ fn the_vdso_has_names_although_it_has_no_file() {
     let file = object::read::elf::ElfFile64::<object::Endianness>::parse(&*image).unwrap();
     let clock = file.dynamic_symbols().find(|symbol| symbol.name() == Ok("__vdso_clock_gettime"));
     let Some(clock) = clock else {
-        println!("SKIPPED: this vdso reads no clock");
+        symbolize_common::skip::skip("symbolize: names", "this vdso reads no clock");
         return;
     };
     let mut symbolizer = NativeSymbolizer::new();

@@ -1,6 +1,6 @@
 //! Which span is current: identifiers, span paths, and the records that the sampler reads.
 //!
-//! A span that opens gets a [`record`], found again by the subscriber's span id through a side [`table`]. A thread
+//! A span that opens gets a `record`, found again by the subscriber's span id through a side `table`. A thread
 //! that enters the span publishes the record's number (see `thread::current`); the signal handler reads the record.
 
 mod ids;

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 #![allow(dead_code, unreachable_pub, clippy::missing_panics_doc)] // each test file uses its part
 
+#[path = "../../../tests/src/skip.rs"]
+pub mod skip;
+
 use gimli::{EndianSlice, NativeEndian};
 use object::{Object, ObjectSection, ObjectSegment, SegmentFlags, elf};
 use profile_core::modules::{BuildId, Module, ModuleId, Segment};
@@ -105,7 +108,7 @@ pub fn tool(name: &str, arguments: &[&str]) -> Option<String> {
             Some(String::from_utf8_lossy(&output.stdout).into_owned())
         }
         Err(_) => {
-            println!("SKIPPED: {name} is not installed");
+            skip::skip("an oracle of the symbolizer", &format!("{name} is not installed"));
             None
         }
     }

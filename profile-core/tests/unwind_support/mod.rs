@@ -3,7 +3,6 @@
 
 use profile_core::unwind::StackBounds;
 use std::ffi::{CString, c_int, c_void};
-use std::io::Write;
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::process::Command;
@@ -64,12 +63,7 @@ pub(crate) fn open(library: &str) -> *mut c_void {
     handle
 }
 
-/// Says that `test` did not test anything, even where the test runner hides what passing tests print.
-pub(crate) fn skipped(test: &str, why: &str) {
-    let line = format!("SKIPPED: {test}: {why}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    if let Some(path) = env::var_os("PROFILE_TEST_SKIPS") {
-        let file = fs::OpenOptions::new().create(true).append(true).open(path);
-        file.expect("the file of skips").write_all(line.as_bytes()).expect("the file of skips");
-    }
-}
+#[path = "../../../tests/src/skip.rs"]
+mod skip;
+#[allow(unused_imports)] // not every test program skips
+pub(crate) use skip::skip as skipped;
