@@ -25,9 +25,8 @@ const WORDS: usize = 32;
 const TRAP_FLAG: u64 = 0x100;
 const OUTER: u32 = 1;
 const NESTED: u32 = 2;
-/// About how many instructions are interrupted: every one of optimised code; of unoptimised code, which has ten times as
-/// many, a sample.
-const INTERRUPTED: u64 = 400;
+/// Up to so many instructions, each is tried: that is optimised code. Of more, a sample.
+const ALL: u64 = 300;
 
 static TEST: OnceLock<Test> = OnceLock::new();
 
@@ -68,24 +67,24 @@ fn a_producer_interrupted_at_any_instruction_loses_nothing() {
             return;
         }
         assert_eq!(test.take_seen(), [0, outer.committed(), 0], "{outer:?} stepped through");
+        let stride = if instructions <= ALL { 1 } else { (instructions / 20) as usize };
         let mut reached = 0;
-        let stride = usize::try_from(instructions.div_ceil(INTERRUPTED)).unwrap();
         for (watch, nest_at) in [false, true]
             .into_iter()
             .flat_map(|watch| (0..instructions).step_by(stride).map(move |nest_at| (watch, nest_at)))
         {
             test.watch.store(watch, Ordering::Relaxed);
-            let steps = test.run(outer, nest_at);
-            reached += u64::from(steps > nest_at);
+            // The last instructions may be missed: not every run takes the same way through instrumented code.
+            let nested = u32::from(test.run(outer, nest_at) > nest_at);
+            reached += u64::from(nested);
             let context = format!("{outer:?}, at instruction {nest_at} of {instructions}, watched: {watch}");
-            let nested = 1 - test.refused.swap(0, Ordering::Relaxed);
             assert_eq!(test.take_seen(), [0, outer.committed(), nested], "{context}");
-            assert_eq!(nested, 1, "{context}: there is always room");
+            assert_eq!(test.refused.load(Ordering::Relaxed), 0, "{context}: there is always room");
             assert!(test.ring.reserve(WORDS - 1).is_some(), "{context}: all room is back");
         }
         test.watch.store(false, Ordering::Relaxed);
         println!("{outer:?}: {instructions} instructions, interrupted at {reached}");
-        assert!(instructions > 50 && reached > 10, "{outer:?}: {reached} of {instructions}");
+        assert!(instructions > 40 && reached >= 40, "{outer:?}: {reached} of {instructions}");
     }
 }
 
