@@ -129,7 +129,7 @@ impl fmt::Debug for Interrupter {
 }
 
 /// The instant `timeout` from now; a timeout too long to add up means a year.
-fn deadline_after(timeout: Duration) -> Instant {
+pub(crate) fn deadline_after(timeout: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     Instant::now() + timeout.min(YEAR)
 }

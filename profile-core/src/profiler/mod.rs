@@ -12,7 +12,7 @@ pub use status::Status;
 
 use crate::diag;
 use crate::error::{ErrorKind, Result};
-use crate::export::ProfileProcessor;
+use crate::export::{ProfileProcessor, deadline_after};
 use crate::profile::Profile;
 use crate::spans::SpanTracker;
 use crate::stats::{Stats, StatsSnapshot};
@@ -67,7 +67,7 @@ impl Profiler {
     /// [`Deadline`](ErrorKind::Deadline) if it did not finish in time, [`Export`](ErrorKind::Export) if a destination
     /// did not take something, [`Stopped`](ErrorKind::Stopped) after a shutdown.
     pub fn force_flush(&self, timeout: Duration) -> Result<()> {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline_after(timeout);
         if self.disabled {
             return Ok(());
         }
@@ -92,7 +92,7 @@ impl Profiler {
         if self.down.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline_after(timeout);
         self.active.store(false, Ordering::Relaxed);
         let stopped = self.collector.stop_until(deadline);
         let delivered = self.each(deadline, |processor, left| processor.shutdown(left));

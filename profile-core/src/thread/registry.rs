@@ -197,3 +197,84 @@ impl Drop for AtExit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::RecordIndex;
+    use crate::thread::enter;
+    use std::sync::mpsc;
+
+    /// Runs `check` with the id of a thread that waits, and `last` on that thread afterwards.
+    fn beside_a_thread(check: impl FnOnce(i32), last: impl FnOnce() + Send) {
+        std::thread::scope(|scope| {
+            let (told, tid) = mpsc::channel();
+            let (go, wait) = mpsc::channel::<()>();
+            scope.spawn(move || {
+                told.send(task::current()).unwrap();
+                wait.recv().unwrap();
+                last();
+            });
+            check(tid.recv().unwrap());
+            go.send(()).unwrap();
+        });
+    }
+
+    fn blocks_of(tid: i32) -> Vec<(BlockIndex, Life)> {
+        let of = |(_, block): &(BlockIndex, &'static Block)| block.tid() == tid && block.life() != Life::Free;
+        blocks().filter(of).map(|(index, block)| (index, block.life())).collect()
+    }
+
+    #[test]
+    fn a_thread_has_one_block_whoever_registers_it_first() {
+        let found = Cell::new(None);
+        let (sent, own_block) = mpsc::channel();
+        beside_a_thread(
+            |tid| {
+                adopt(tid);
+                adopt(tid);
+                let all = blocks_of(tid);
+                assert_eq!(all.len(), 1, "{all:?}");
+                found.set(Some(all[0].0));
+            },
+            move || {
+                enter(1, RecordIndex::from_u32(1));
+                let block = own().unwrap();
+                assert!(!block.stack().is_empty() && block.start_time() == 0, "it will say when it ends");
+                sent.send(blocks_of(task::current())).unwrap();
+            },
+        );
+        assert_eq!(own_block.recv().unwrap(), [(found.get().unwrap(), Life::Live)]);
+    }
+
+    #[test]
+    fn a_reused_id_is_told_apart_by_its_start_time() {
+        beside_a_thread(
+            |tid| {
+                adopt(tid);
+                let [(first, Life::Live)] = blocks_of(tid)[..] else { panic!("one block") };
+                // As if the block had been made for an earlier thread of the same id.
+                let block = first.get().unwrap();
+                block.begin(tid, task::start_time(tid).unwrap() - 1, None);
+                assert!(!is_same(block));
+                adopt(tid);
+                assert_eq!(block.life(), Life::Ended);
+                let living = blocks_of(tid).iter().filter(|(_, life)| *life == Life::Live).count();
+                assert_eq!((blocks_of(tid).len(), living), (2, 1));
+            },
+            || {},
+        );
+    }
+
+    #[test]
+    fn a_thread_that_ends_says_so() {
+        let (sent, tid) = mpsc::channel();
+        std::thread::spawn(move || {
+            enter(1, RecordIndex::from_u32(1));
+            sent.send(task::current()).unwrap();
+        })
+        .join()
+        .unwrap();
+        assert_eq!(blocks_of(tid.recv().unwrap())[0].1, Life::Ended);
+    }
+}
