@@ -20,7 +20,7 @@ use std::ops::Range;
 
 type Bytes<'a> = EndianSlice<'a, NativeEndian>;
 
-/// The most rows of one module; what lies behind is code without CFI. 64 MB of rows, some 500 MB of machine code.
+/// The most rows of one module; what the section describes behind them is code without CFI. 64 MB of rows, some 500 MB of machine code.
 const MAX_ROWS: usize = 1 << 24;
 /// The longest program of a CIE, run once per FDE; compilers write about 5 bytes.
 const MAX_CIE_LENGTH: usize = 4096;
@@ -154,7 +154,11 @@ impl<'a> Compiler<'a, '_> {
                 };
                 let start = offset(row.start_address());
                 next.offset = offset(row.end_address());
-                if start >= function.end || self.rows.len() >= MAX_ROWS {
+                if start >= function.end {
+                    break;
+                }
+                if self.rows.len() >= MAX_ROWS {
+                    self.rows.push(Row { offset: start, rule: RuleId::UNSUPPORTED });
                     break;
                 }
                 let rule = translate::rule::<A>(row, &self.section, fde);
