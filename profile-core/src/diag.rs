@@ -6,7 +6,7 @@
 
 use std::fmt::Arguments;
 use std::io::Write;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
 /// How much a message matters.
@@ -50,7 +50,13 @@ const MAX_KEYS: usize = 128;
 const MAX_MESSAGE: usize = 64 << 10;
 
 fn say(level: Level, key: &str, message: Arguments<'_>) {
-    let verdict = LIMITER.lock().unwrap_or_else(PoisonError::into_inner).ask(key, Instant::now());
+    // Locks that are taken right now, perhaps by a thread of the process that this one was forked from, are not waited for:
+    // then the message is shown, whatever came before.
+    let verdict = match LIMITER.try_lock() {
+        Ok(mut limiter) => limiter.ask(key, Instant::now()),
+        Err(TryLockError::Poisoned(limiter)) => limiter.into_inner().ask(key, Instant::now()),
+        Err(TryLockError::WouldBlock) => Some(0),
+    };
     let Some(left_out) = verdict else { return };
     let mut text = message.to_string();
     truncate(&mut text, MAX_MESSAGE);
@@ -58,7 +64,11 @@ fn say(level: Level, key: &str, message: Arguments<'_>) {
         text.push_str(&format!(" ({left_out} more like this were not shown)"));
     }
     // The lock is released before the call: a sink may take its time.
-    let sink = *SINK.read().unwrap_or_else(PoisonError::into_inner);
+    let sink = match SINK.try_read() {
+        Ok(sink) => *sink,
+        Err(TryLockError::Poisoned(sink)) => *sink.into_inner(),
+        Err(TryLockError::WouldBlock) => to_stderr,
+    };
     sink(level, &text);
 }
 

@@ -4,15 +4,16 @@
 //! Stacks are compared address by address, never by hash alone. A stack is resolved to its modules once, when it is
 //! first seen in a window, because by the end of the window a module may be gone.
 
+use super::modules::{Place, View};
 use super::raw::RawSample;
 use super::window::{
     ContextIndex, Frame, Loss, SampleContext, Stack, StackEnd, StackIndex, Window, WindowSample,
 };
-use crate::modules::ModuleList;
 use hashbrown::hash_map::EntryRef;
 use hashbrown::{HashMap, HashTable};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most distinct stacks, contexts and pairs of them in one window. What exceeds them is counted as lost.
@@ -38,16 +39,22 @@ pub(super) struct Aggregator {
 
 #[derive(Debug)]
 struct RawStack {
-    /// Where its addresses and frames lie.
+    /// Where its addresses lie.
     place: Range<usize>,
+    /// Where its frames lie: as many, or fewer if it cannot be told what an address belongs to.
+    frames: Range<usize>,
+    /// How the stack was said to end.
+    taken_end: StackEnd,
+    /// How it ends as exported.
     end: StackEnd,
-    generation: u32,
+    /// What its addresses were resolved by: the tables' generation and the changes that were known by then.
+    view: (u32, u32),
 }
 
 impl Aggregator {
-    /// Adds one sample whose addresses belong to `modules`.
-    pub(super) fn add(&mut self, sample: &RawSample<'_>, modules: Option<&ModuleList>) {
-        let stack = self.stack(sample, modules);
+    /// Adds one sample, whose addresses `view` tells the modules of.
+    pub(super) fn add(&mut self, sample: &RawSample<'_>, view: Option<View<'_>>) {
+        let stack = self.stack(sample, view);
         let context = self.context(&sample.context);
         match (stack, context) {
             (Some(stack), Some(context)) if self.samples.len() < MAX_SAMPLES => {
@@ -69,7 +76,7 @@ impl Aggregator {
         let sums = std::mem::take(self);
         let frames = &sums.frames;
         let stack = |raw: &RawStack| Stack {
-            frames: frames.get(raw.place.clone()).unwrap_or_default().into(),
+            frames: frames.get(raw.frames.clone()).unwrap_or_default().into(),
             end: raw.end,
         };
         let sample = |((stack, context), weight)| WindowSample { stack, context, weight };
@@ -90,13 +97,14 @@ impl Aggregator {
         window
     }
 
-    fn stack(&mut self, sample: &RawSample<'_>, modules: Option<&ModuleList>) -> Option<StackIndex> {
+    fn stack(&mut self, sample: &RawSample<'_>, view: Option<View<'_>>) -> Option<StackIndex> {
         let (head, addresses) = (sample.head, sample.addresses);
-        let hash = self.hasher.hash_one((head.end, sample.generation, addresses));
+        let seen = (sample.generation, view.map_or(0, |view| view.changes()));
+        let hash = self.hasher.hash_one((head.end, seen, addresses));
         let (stacks, all) = (&self.stacks, &self.addresses);
         let equal = |index: &u32| {
             stacks.get(*index as usize).is_some_and(|known| {
-                (known.end, known.generation) == (head.end, sample.generation)
+                (known.taken_end, known.view) == (head.end, seen)
                     && all.get(known.place.clone()).is_some_and(|theirs| theirs == addresses)
             })
         };
@@ -107,24 +115,36 @@ impl Aggregator {
             return None;
         }
         let index = u32::try_from(self.stacks.len()).ok()?;
-        let start = self.addresses.len();
+        let (start, first_frame) = (self.addresses.len(), self.frames.len());
         self.addresses.extend_from_slice(addresses);
-        let frame = |address: &u64| Frame {
-            module: modules.and_then(|modules| modules.find(*address)).cloned(),
-            address: *address,
-        };
-        self.frames.extend(addresses.iter().map(frame));
+        let is_sure = self.resolve(addresses, view);
         self.stacks.push(RawStack {
             place: start..self.addresses.len(),
-            end: head.end,
-            generation: sample.generation,
+            frames: first_frame..self.frames.len(),
+            taken_end: head.end,
+            end: if is_sure { head.end } else { StackEnd::NoRule },
+            view: seen,
         });
         let (stacks, all, hasher) = (&self.stacks, &self.addresses, &self.hasher);
         self.stack_index.insert_unique(hash, index, |index| {
             let known = &stacks[*index as usize];
-            hasher.hash_one((known.end, known.generation, &all[known.place.clone()]))
+            hasher.hash_one((known.taken_end, known.view, &all[known.place.clone()]))
         });
         Some(StackIndex(index))
+    }
+
+    /// Appends the frames of a stack. `false` if they end early, at an address of which it cannot be told what it belongs
+    /// to: its unwind rule may have been another library's, so that its callers are not sure either.
+    fn resolve(&mut self, addresses: &[u64], view: Option<View<'_>>) -> bool {
+        for address in addresses {
+            let place = view.map_or(Place::Elsewhere, |view| view.find(*address));
+            let module = if let Place::In(module) = place { Some(Arc::clone(module)) } else { None };
+            self.frames.push(Frame { module, address: *address });
+            if matches!(place, Place::Unsure) {
+                return false;
+            }
+        }
+        true
     }
 
     fn context(&mut self, context: &SampleContext) -> Option<ContextIndex> {
@@ -153,7 +173,7 @@ mod tests {
     use crate::sampler::SampleHead;
 
     fn sample(addresses: &[u64], span: u64, weight: u64) -> RawSample<'_> {
-        let head = SampleHead { kind: 1, end: StackEnd::Complete, has_context: span != 0 };
+        let head = SampleHead { kind: 1, end: StackEnd::Complete, has_context: span != 0, run: 0 };
         let mut context = SampleContext { span_id: SpanId::from_u64(span), ..SampleContext::default() };
         if span != 0 {
             context.trace_id = TraceId::from_bytes([7; 16]);

@@ -2,6 +2,7 @@
 
 mod account;
 mod aggregate;
+mod health;
 mod modules;
 mod raw;
 mod scan;

@@ -2,6 +2,7 @@
 
 use crate::collector::SampleContext;
 use crate::context::{RECORD_WORDS, context_of_words};
+use crate::ring::{Consumer, DEFAULT_WORDS};
 use crate::sampler::SampleHead;
 
 /// A sample taken apart, borrowed from the drain's buffer.
@@ -34,5 +35,42 @@ impl<'a> RawSample<'a> {
             context,
             addresses: rest,
         })
+    }
+}
+
+/// Records as they were taken out of a ring, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    words: Vec<u64>,
+    /// The records' tags and where their words end.
+    ends: Vec<(u32, usize)>,
+    /// Words that were no records.
+    pub(super) corrupt_words: u64,
+}
+
+impl Records {
+    /// Takes all records out of a ring.
+    pub(super) fn take(&mut self, ring: &mut Consumer<'_, DEFAULT_WORDS>) {
+        let drained = ring.drain(|record| {
+            self.words.extend(record.words());
+            self.ends.push((record.tag(), self.words.len()));
+        });
+        self.corrupt_words += drained.corrupt_words;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Every record's tag and words, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &[u64])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
+        let places = starts.zip(&self.ends);
+        places.map(|(start, (tag, end))| (*tag, self.words.get(start..*end).unwrap_or_default()))
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.words.clear();
+        self.ends.clear();
     }
 }

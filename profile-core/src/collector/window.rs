@@ -86,6 +86,8 @@ pub enum Loss {
     RingFull,
     /// The window's tables were full.
     TablesFull,
+    /// A whole window that was not symbolised in time.
+    WindowDropped,
     /// CPU time that the thread clocks saw and no timer did, reason not known.
     Unsampled,
     /// CPU time of threads that lived too short for a timer, or before the scan found them.
@@ -137,6 +139,7 @@ impl Loss {
         match self {
             Self::RingFull => "[lost: sample ring full]",
             Self::TablesFull => "[lost: profile tables full]",
+            Self::WindowDropped => "[lost: symbolising too slow]",
             Self::Unsampled => "[unsampled]",
             Self::ShortLivedThreads => "[unsampled: new or short-lived threads]",
             Self::SignalBlocked => "[unsampled: SIGPROF blocked]",

@@ -1,13 +1,15 @@
 //! The collector's thread: it empties the rings, follows modules and threads, and closes windows.
 
-use super::account::Accounts;
+use super::account::{Accounts, Whole};
 use super::aggregate::Aggregator;
+use super::health::Health;
 use super::modules::ModuleHistory;
-use super::raw::RawSample;
-use super::scan::scan;
+use super::raw::{RawSample, Records};
+use super::scan::{blocks_sigprof, read, scan};
 use super::window::{Loss, StackEnd, Window};
 use crate::modules::ModuleList;
-use crate::sampler::{Kind, cpu};
+use crate::sampler::Kind;
+use crate::sampler::cpu::{self, Started};
 use crate::stats::Stats;
 use crate::sys::clock;
 use crate::thread::{self, Block, BlockIndex, Life, blocks};
@@ -17,8 +19,9 @@ use std::time::{Duration, Instant};
 
 /// How often the rings are emptied. A ring holds about a second of samples at 99 Hz.
 const DRAIN: Duration = Duration::from_millis(50);
-/// How often the task list is read.
+/// How often the task list is read, unless that takes long: then it takes one part in so many of the time.
 const SCAN: Duration = Duration::from_millis(200);
+const SCAN_SHARE: u32 = 200;
 
 /// What the collector's thread can be asked to do.
 #[derive(Debug)]
@@ -37,18 +40,30 @@ pub(crate) struct Closed<R> {
     pub(crate) modules: Arc<ModuleList>,
     /// Who asked for it, if somebody did.
     pub(crate) reply: Option<R>,
+    /// Whether no other will follow. It is worth waiting for: nothing is being sampled.
+    pub(crate) is_last: bool,
 }
 
 /// What the thread works with.
 pub(crate) struct Worker<R> {
+    pub(crate) started: Started,
     pub(crate) period_nanos: u64,
     pub(crate) window: Duration,
     pub(crate) commands: Receiver<Command<R>>,
     pub(crate) stats: Arc<Stats>,
-    /// One record's words, while it is read.
-    pub(crate) words: Vec<u64>,
-    /// The receiver of closed windows. It must not block for long: the rings fill while it does.
-    pub(crate) output: Box<dyn FnMut(Closed<R>) + Send>,
+    /// The receiver of closed windows. It must not block for long: the rings fill while it does. A window that it does not
+    /// take it gives back.
+    pub(crate) output: Box<dyn FnMut(Closed<R>) -> Option<Closed<R>> + Send>,
+}
+
+/// What the thread knows from one turn to the next.
+struct State {
+    open: Open,
+    accounts: Accounts,
+    modules: ModuleHistory,
+    gone: Vec<(BlockIndex, &'static Block)>,
+    records: Records,
+    health: Health,
 }
 
 /// The window that is being filled.
@@ -68,76 +83,125 @@ impl<R> Worker<R> {
     /// Runs until told to stop, or until nobody is left to tell it.
     pub(crate) fn run(mut self) {
         cpu::calibrate();
-        let mut modules = ModuleHistory::default();
-        let mut accounts = Accounts::new(self.period_nanos, clock::process_cpu_nanos());
-        let mut open = Open::new();
-        let mut scanned = Instant::now();
-        let mut gone = scan(&mut accounts);
-        modules.refresh();
+        let mut state = State {
+            open: Open::new(),
+            accounts: Accounts::new(self.period_nanos, self.started.cpu_nanos),
+            modules: ModuleHistory::resume(),
+            gone: Vec::new(),
+            records: Records::default(),
+            health: Health::new(self.started.cpu_nanos),
+        };
+        state.scan();
+        state.modules.refresh();
+        let (mut scanned, mut pause) = (Instant::now(), SCAN);
         loop {
             let command = self.commands.recv_timeout(DRAIN);
-            // Modules after the drain: what was just taken out was sampled under the tables that were there until now.
-            self.drain(&mut open.sums, &mut accounts, &modules);
-            modules.refresh();
-            retire(&mut gone, &mut accounts);
-            if scanned.elapsed() >= SCAN {
-                gone = scan(&mut accounts);
+            self.drain(&mut state);
+            state.modules.refresh();
+            state.retire();
+            if scanned.elapsed() >= pause {
+                let begun = Instant::now();
+                state.scan();
                 scanned = Instant::now();
+                pause = SCAN.max((scanned - begun) * SCAN_SHARE);
             }
             let reply = match command {
-                Err(RecvTimeoutError::Timeout) if open.since.elapsed() < self.window => continue,
+                Err(RecvTimeoutError::Timeout) if state.open.since.elapsed() < self.window => continue,
                 Err(RecvTimeoutError::Timeout) => None,
                 Ok(Command::Collect(reply)) => Some(reply),
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
-                    self.close(&mut open, &mut accounts, &modules, None);
-                    return;
+                    self.close(&mut state, None, true);
+                    return state.modules.keep();
                 }
             };
-            self.close(&mut open, &mut accounts, &modules, reply);
+            self.close(&mut state, reply, false);
         }
     }
 
-    fn drain(&mut self, sums: &mut Aggregator, accounts: &mut Accounts, modules: &ModuleHistory) {
+    fn drain(&mut self, state: &mut State) {
         for (index, block) in blocks().filter(|(_, block)| block.life() != Life::Free) {
             let Some(mut ring) = block.ring.consumer() else { continue };
-            let mut covered = 0;
-            let drained = ring.drain(|record| {
-                self.words.clear();
-                self.words.extend(record.words());
-                let Some(sample) = RawSample::parse(record.tag(), &self.words) else { return };
-                covered += sample.weight;
-                count(&self.stats, &sample);
-                sums.add(&sample, modules.of(sample.generation).map(|list| &**list));
-            });
+            state.records.take(&mut ring);
             let dropped = ring.take_dropped(Kind::Cpu as usize).weight;
-            if dropped > 0 || drained.corrupt_words > 0 {
+            drop(ring);
+            if dropped > 0 {
                 self.stats.lost_ring_full.add(dropped);
-                self.stats.corrupt_words.add(drained.corrupt_words);
-                sums.lose(Loss::RingFull, dropped);
+                state.open.sums.lose(Loss::RingFull, dropped);
+                state.accounts.dropped(index, dropped);
             }
-            if covered + dropped > 0 {
-                accounts.covered(index, covered + dropped);
+            self.stats.corrupt_words.add(std::mem::take(&mut state.records.corrupt_words));
+            if !state.records.is_empty() {
+                // After the samples were taken, so that it is known what has changed around them.
+                state.modules.refresh();
+                self.add(state, index);
             }
         }
     }
 
-    fn close(&mut self, open: &mut Open, accounts: &mut Accounts, modules: &ModuleHistory, reply: Option<R>) {
-        // Right before the clocks are read, so that they and the samples cover the same time.
-        self.drain(&mut open.sums, accounts, modules);
-        for (index, block) in blocks().filter(|(_, block)| block.life() == Life::Live) {
-            if let Some(cpu_now) = clock::thread_cpu_nanos(block.tid()) {
-                accounts.read(index, block, cpu_now);
+    /// Adds the records that were taken out of one thread's ring.
+    fn add(&self, state: &mut State, thread: BlockIndex) {
+        let State { open, accounts, modules, records, health, .. } = state;
+        for (tag, words) in records.iter() {
+            let Some(mut sample) = RawSample::parse(tag, words) else { continue };
+            if sample.head.run != self.started.run.to_u8() {
+                continue; // of a handler that was kept from running until its run was over
             }
+            health.samples += 1;
+            sample.weight = accounts.sampled(thread, sample.weight);
+            count(&self.stats, &sample);
+            open.sums.add(&sample, modules.view(sample.generation));
         }
-        for (loss, weight) in accounts.settle(clock::process_cpu_nanos()) {
-            open.sums.lose(loss, weight);
+        records.clear();
+    }
+
+    fn close(&mut self, state: &mut State, reply: Option<R>, is_last: bool) {
+        // Right before the clocks are read, so that they and the samples cover the same time.
+        self.drain(state);
+        for (index, block) in blocks().filter(|(_, block)| block.life() == Life::Live) {
+            read(&mut state.accounts, index, block);
         }
-        let mut closed = std::mem::replace(open, Open::new());
+        let whole = Whole { cpu_nanos: clock::process_cpu_nanos(), timers: cpu::timers_made() };
+        let blocks = |index: BlockIndex| index.get().is_some_and(blocks_sigprof);
+        let losses = state.accounts.settle(whole, blocks);
+        state.open.lose(losses);
+        let mut closed = std::mem::replace(&mut state.open, Open::new());
         // The next window starts where this one ends, by the monotonic clock; the wall clock is read once a window.
-        let duration = open.since.duration_since(closed.since);
+        let duration = state.open.since.duration_since(closed.since);
         let window = closed.sums.close(closed.unix_nanos, duration, self.period_nanos);
         self.stats.windows.add(1);
-        (self.output)(Closed { window, modules: modules.newest(), reply });
+        let refused = (self.output)(Closed { window, modules: state.modules.newest(), reply, is_last });
+        if let Some(Closed { window, .. }) = refused {
+            self.stats.windows_lost.add(1);
+            // The next window says what was in it.
+            let samples = window.samples.iter().map(|sample| sample.weight).sum();
+            state.open.sums.lose(Loss::WindowDropped, samples);
+            state.open.lose(window.losses);
+        }
+    }
+}
+
+impl State {
+    fn scan(&mut self) {
+        self.accounts.refused(cpu::refused().is_some());
+        let scanned = scan(&mut self.accounts);
+        self.gone.extend(scanned.gone);
+        self.open.lose(scanned.losses);
+        self.health.look(clock::process_cpu_nanos());
+    }
+
+    /// Takes back the blocks of threads that are gone. Their rings were emptied after the threads had ended.
+    fn retire(&mut self) {
+        for (index, block) in self.gone.drain(..) {
+            let used = block.cpu_end().and_then(|end| Some(end.saturating_sub(block.cpu_base()?)));
+            self.open.lose(self.accounts.ended(index, used));
+            thread::forget(index, block);
+        }
+    }
+}
+
+impl Open {
+    fn lose(&mut self, losses: impl IntoIterator<Item = (Loss, u64)>) {
+        losses.into_iter().for_each(|(loss, weight)| self.sums.lose(loss, weight));
     }
 }
 
@@ -149,13 +213,5 @@ fn count(stats: &Stats, sample: &RawSample<'_>) {
         StackEnd::Truncated => stats.truncated_stacks.add(1),
         StackEnd::NotReady => stats.unready_stacks.add(1),
         StackEnd::LeftStack | StackEnd::NoRule => stats.broken_stacks.add(1),
-    }
-}
-
-/// Takes back the blocks of threads that are gone. Their rings were emptied after the threads had ended.
-fn retire(gone: &mut Vec<(BlockIndex, &'static Block)>, accounts: &mut Accounts) {
-    for (index, block) in gone.drain(..) {
-        accounts.ended(index);
-        thread::forget(index, block);
     }
 }

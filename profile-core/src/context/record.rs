@@ -86,7 +86,11 @@ impl RecordIndex {
         }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let chunk = CHUNK_TABLE.get(number as usize / CHUNK)?;
-        chunk.get_or_init(|| (0..CHUNK).map(|_| Record::new()).collect());
+        if chunk.get().is_none() {
+            // Made first and then set, so that a thread is inside the cell for a moment only: a fork meanwhile would leave
+            // it closed in the child for good.
+            let _another_thread_was_faster = chunk.set((0..CHUNK).map(|_| Record::new()).collect());
+        }
         Some(Self(number))
     }
 

@@ -49,7 +49,15 @@ impl SpanTable {
             return false;
         }
         for (level, table) in self.levels.iter().enumerate() {
-            let buckets = table.get_or_init(|| (0..FIRST << level).map(|_| Bucket::default()).collect());
+            let Some(buckets) = table.get().or_else(|| {
+                // Made first and then set, so that a thread is inside the cell for a moment only: a fork meanwhile would
+                // leave it closed in the child for good.
+                let fresh = (0..FIRST << level).map(|_| Bucket::default()).collect();
+                let _another_thread_was_faster = table.set(fresh);
+                table.get()
+            }) else {
+                return false;
+            };
             self.used.fetch_max(level + 1, Ordering::Release);
             if buckets.get(slot(key, buckets.len())).is_some_and(|bucket| bucket.insert(key, record)) {
                 return true;

@@ -9,10 +9,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::profile::Profile;
 use crate::resource::Resource;
 use crate::stats::Stats;
-use crate::sys::process;
+use crate::sys::{process, task};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Profiles in one request. A window makes one profile of each type, so that a batch is a window or a few.
@@ -156,6 +156,10 @@ impl Lane {
 
 impl Drop for BatchProfileProcessor {
     fn drop(&mut self) {
+        if !self.is_here() {
+            // To drop a thread's handle is to detach the thread: here, perhaps another one that has got its address.
+            return std::mem::forget(std::mem::take(&mut self.lanes));
+        }
         if let Err(error) = self.shutdown(DEFAULT_SHUTDOWN_TIMEOUT) {
             diag::warn("drop", format_args!("{error}"));
         }
@@ -275,9 +279,7 @@ impl BatchProfileProcessorBuilder {
             limits,
             queue_full_seen: 0,
         };
-        let thread = thread::Builder::new()
-            .name("profile-export".to_owned())
-            .spawn(move || worker.run())
+        let thread = task::spawn("profile-export", move || worker.run())
             .map_err(|cause| Error::io(format!("no thread for exporter {name}"), cause))?;
         Ok(Lane { name, queue, thread: Mutex::new(Some(thread)), interrupter: Mutex::new(interrupter) })
     }

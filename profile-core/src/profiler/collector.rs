@@ -10,12 +10,11 @@ use crate::profile::{Profile, SpanScope};
 use crate::sampler::cpu;
 use crate::stats::Stats;
 use crate::symbolize::{NativeSymbolizer, Symbolizer};
-use crate::sys::process;
+use crate::sys::{process, task};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 /// How many closed windows may wait to be finished. More mean that symbolising is slower than real time.
@@ -36,28 +35,27 @@ pub(crate) type OnProfile = Box<dyn FnMut(&Arc<Profile>) + Send>;
 
 /// Samples the process and makes a [`Profile`] of every window.
 ///
-/// At most one runs in a process: the sampler is the process's.
+/// At most one runs in a process: the sampler is the process's. It stays with the process that built it: in a forked child
+/// it does not run, has nothing to hand on, and cannot be started. A child that is to be profiled builds one of its own.
 pub struct ProfileCollector {
+    /// The [fork count](process::forks) of the process that built it. In a child no lock of it may be touched, since whoever
+    /// held it at the fork does not exist there, nor do the threads.
+    forks: u32,
     config: CollectorConfig,
     stats: Arc<Stats>,
     on_profile: Arc<Mutex<OnProfile>>,
     running: Mutex<Option<Running>>,
+    /// Between two runs: what it has read need not be read again.
+    symbolizer: KeptSymbolizer,
 }
 
+type KeptSymbolizer = Arc<Mutex<Option<NativeSymbolizer>>>;
 type Reply = Sender<Option<Arc<Profile>>>;
 
 struct Running {
-    /// The [fork count](process::forks) of the process whose threads these are. A forked child has none of them.
-    forks: u32,
     commands: Sender<Command<Reply>>,
     /// Says when the last window has been finished.
     finished: Receiver<()>,
-}
-
-impl Running {
-    fn is_here(&self) -> bool {
-        self.forks == process::forks()
-    }
 }
 
 /// The process whose sampler is taken, as its [fork count](process::forks) plus one; 0 is nobody's. A child does not inherit
@@ -72,17 +70,36 @@ fn take() -> bool {
 
 impl ProfileCollector {
     pub(crate) fn new(config: CollectorConfig, stats: Arc<Stats>, on_profile: OnProfile) -> Self {
-        Self { config, stats, on_profile: Arc::new(Mutex::new(on_profile)), running: Mutex::new(None) }
+        process::watch_forks();
+        Self {
+            forks: process::forks(),
+            config,
+            stats,
+            on_profile: Arc::new(Mutex::new(on_profile)),
+            running: Mutex::new(None),
+            symbolizer: Arc::default(),
+        }
+    }
+
+    /// Whether this is the process that built the collector.
+    pub(super) fn is_here(&self) -> bool {
+        self.forks == process::forks()
     }
 
     /// Starts sampling. A collector that runs already goes on.
     ///
     /// # Errors
     /// [`AlreadyRunning`](ErrorKind::AlreadyRunning) when another collector samples this process;
-    /// [`Unsupported`](ErrorKind::Unsupported) when the system refuses the signal handler or a thread.
+    /// [`Unsupported`](ErrorKind::Unsupported) when the system refuses the signal handler or a thread, and in a forked
+    /// child.
     pub fn start(&self) -> Result<()> {
+        if !self.is_here() {
+            let what =
+                "the collector belongs to the process that this one was forked from: build another profiler";
+            return Err(Error::new(ErrorKind::Unsupported, what));
+        }
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.as_ref().is_some_and(Running::is_here) {
+        if running.is_some() {
             return Ok(());
         }
         if !take() {
@@ -107,8 +124,11 @@ impl ProfileCollector {
     }
 
     pub(super) fn stop_until(&self, deadline: Instant) -> Result<()> {
+        if !self.is_here() {
+            return Ok(());
+        }
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(running) = running.filter(Running::is_here) else { return Ok(()) };
+        let Some(running) = running else { return Ok(()) };
         cpu::stop();
         // A worker that is gone has dropped its receiver; then there is nothing to wait for.
         let _ = running.commands.send(Command::Stop);
@@ -127,7 +147,7 @@ impl ProfileCollector {
     /// Whether the process is being sampled by this collector.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Running::is_here)
+        self.is_here() && self.running.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Closes the current window now, instead of when its time is up, and returns its profile, which also goes to the
@@ -138,15 +158,21 @@ impl ProfileCollector {
     /// is not ready after `timeout`.
     pub fn collect(&self, timeout: Duration) -> Result<Option<Arc<Profile>>> {
         let stopped = || Error::new(ErrorKind::Stopped, "the collector is not running");
+        if !self.is_here() {
+            return Err(stopped());
+        }
         let (reply, answer) = mpsc::channel();
         {
             let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-            let running = running.as_ref().filter(|running| running.is_here()).ok_or_else(stopped)?;
+            let running = running.as_ref().ok_or_else(stopped)?;
             running.commands.send(Command::Collect(reply)).map_err(|_| stopped())?;
         }
         answer.recv_timeout(timeout).map_err(|error| match error {
             mpsc::RecvTimeoutError::Timeout => {
                 Error::new(ErrorKind::Deadline, "the profile was not ready in time")
+            }
+            mpsc::RecvTimeoutError::Disconnected if self.is_running() => {
+                Error::new(ErrorKind::Deadline, "symbolising is slower than real time: the window was lost")
             }
             mpsc::RecvTimeoutError::Disconnected => stopped(),
         })
@@ -157,36 +183,39 @@ impl ProfileCollector {
             move |error: std::io::Error| Error::new(ErrorKind::Unsupported, what).because(error)
         };
         let period_nanos = 1_000_000_000 / u64::from(self.config.frequency.max(1));
-        cpu::start(period_nanos).map_err(unsupported("the handler of SIGPROF could not be installed"))?;
+        let started =
+            cpu::start(period_nanos).map_err(unsupported("the handler of SIGPROF could not be installed"))?;
         let (commands, inbox) = mpsc::channel();
         let (windows, to_finish) = mpsc::sync_channel(WAITING_WINDOWS);
         let (done, finished) = mpsc::channel();
         let finisher = Finisher {
             scope: self.config.scope,
-            symbolizer: NativeSymbolizer::new(),
+            kept: Arc::clone(&self.symbolizer),
             on_profile: Arc::clone(&self.on_profile),
         };
-        let finish = Builder::new().name("profile-finish".into());
-        finish
-            .spawn(move || finisher.run(&to_finish, &done))
+        task::spawn("profile-finish", move || finisher.run(&to_finish, &done))
             .map_err(unsupported("no thread could be started"))?;
-        let stats = Arc::clone(&self.stats);
         let worker = Worker {
+            started,
             period_nanos,
             window: self.config.window,
             commands: inbox,
-            stats: Arc::clone(&stats),
-            words: Vec::new(),
-            output: Box::new(move |closed| hand_over(&windows, closed, &stats)),
+            stats: Arc::clone(&self.stats),
+            output: Box::new(move |closed| hand_over(&windows, closed)),
         };
-        let collect = Builder::new().name("profile-collect".into());
-        collect.spawn(move || worker.run()).map_err(unsupported("no thread could be started"))?;
-        Ok(Running { forks: process::forks(), commands, finished })
+        task::spawn("profile-collect", move || worker.run())
+            .map_err(unsupported("no thread could be started"))?;
+        Ok(Running { commands, finished })
     }
 }
 
 impl Drop for ProfileCollector {
     fn drop(&mut self) {
+        if !self.is_here() {
+            // The other ends of the channels are the parent's threads, which may have been using them at the fork.
+            let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
+            return std::mem::forget(running.take());
+        }
         if let Err(error) = self.stop() {
             diag::warn("finish", format_args!("{error}"));
         }
@@ -202,36 +231,46 @@ impl fmt::Debug for ProfileCollector {
     }
 }
 
-/// Gives a closed window to the finishing thread, without waiting: a window that does not fit is lost, and said so.
-fn hand_over(windows: &SyncSender<Closed<Reply>>, closed: Closed<Reply>, stats: &Stats) {
-    if let Err(TrySendError::Full(closed)) = windows.try_send(closed) {
-        let weight: u64 = closed.window.samples.iter().map(|sample| sample.weight).sum();
-        stats.windows_lost.add(1);
-        diag::warn("window", format_args!("a window of {weight} samples was lost: symbolising is too slow"));
+/// Gives a closed window to the finishing thread, without waiting unless it is the last: one that does not fit comes back.
+fn hand_over(windows: &SyncSender<Closed<Reply>>, closed: Closed<Reply>) -> Option<Closed<Reply>> {
+    let refused = if closed.is_last {
+        windows.send(closed).err().map(|error| error.0)
+    } else {
+        match windows.try_send(closed) {
+            Ok(()) => None,
+            Err(TrySendError::Full(closed) | TrySendError::Disconnected(closed)) => Some(closed),
+        }
+    };
+    if refused.is_some() {
+        diag::warn("window", format_args!("a window was lost: symbolising is slower than real time"));
     }
+    refused
 }
 
 /// Turns closed windows into profiles.
 struct Finisher {
     scope: SpanScope,
-    symbolizer: NativeSymbolizer,
+    kept: KeptSymbolizer,
     on_profile: Arc<Mutex<OnProfile>>,
 }
 
 impl Finisher {
-    fn run(mut self, windows: &Receiver<Closed<Reply>>, done: &Sender<()>) {
+    fn run(self, windows: &Receiver<Closed<Reply>>, done: &Sender<()>) {
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut symbolizer = kept().take().unwrap_or_default();
         for closed in windows {
-            let mut profile = Profile::from_window(&closed.window, &mut self.symbolizer, self.scope);
-            self.symbolizer.notes().into_iter().for_each(|note| profile.add_note(note));
+            let mut profile = Profile::from_window(&closed.window, &mut symbolizer, self.scope);
+            symbolizer.notes().into_iter().for_each(|note| profile.add_note(note));
             let profile = Some(profile).filter(|profile| !profile.is_empty()).map(Arc::new);
-            self.symbolizer.retain_modules(&closed.modules);
-            self.symbolizer.end_batch();
+            symbolizer.retain_modules(&closed.modules);
+            symbolizer.end_batch();
             if let Some(profile) = &profile {
                 (self.on_profile.lock().unwrap_or_else(PoisonError::into_inner))(profile);
             }
             // Somebody who no longer waits for the answer is no failure.
             let _ = closed.reply.map(|reply| reply.send(profile));
         }
+        *kept() = Some(symbolizer);
         let _ = done.send(());
     }
 }

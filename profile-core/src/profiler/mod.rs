@@ -11,7 +11,7 @@ pub use report::{Report, SpanReport};
 pub use status::Status;
 
 use crate::diag;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::export::{ProfileProcessor, deadline_after};
 use crate::profile::Profile;
 use crate::spans::SpanTracker;
@@ -26,6 +26,10 @@ use std::time::{Duration, Instant};
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running profiler. Dropping it shuts it down.
+///
+/// It stays with the process that built it. In a forked child it is at rest: shutting it down or dropping it returns at
+/// once and delivers nothing, since what it holds is the parent's to deliver. A child that is to be profiled builds a
+/// profiler of its own; the `tracing` layer that it inherited goes on to follow spans for that one.
 #[must_use = "a profiler that is dropped stops profiling"]
 pub struct Profiler {
     collector: ProfileCollector,
@@ -65,11 +69,15 @@ impl Profiler {
     ///
     /// # Errors
     /// [`Deadline`](ErrorKind::Deadline) if it did not finish in time, [`Export`](ErrorKind::Export) if a destination
-    /// did not take something, [`Stopped`](ErrorKind::Stopped) after a shutdown.
+    /// did not take something, [`Stopped`](ErrorKind::Stopped) after a shutdown and in a forked child.
     pub fn force_flush(&self, timeout: Duration) -> Result<()> {
         let deadline = deadline_after(timeout);
         if self.disabled {
             return Ok(());
+        }
+        if !self.collector.is_here() {
+            let what = "the profiler belongs to the process that this one was forked from";
+            return Err(Error::new(ErrorKind::Stopped, what));
         }
         let collected = self.collector.collect(timeout);
         let flushed = self.each(deadline, |processor, left| processor.force_flush(left));
@@ -89,7 +97,7 @@ impl Profiler {
     /// # Errors
     /// As [`shutdown`](Self::shutdown).
     pub fn shutdown_with_timeout(&self, timeout: Duration) -> Result<()> {
-        if self.down.swap(true, Ordering::SeqCst) {
+        if !self.collector.is_here() || self.down.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
         let deadline = deadline_after(timeout);
@@ -106,12 +114,18 @@ impl Profiler {
     /// [`force_flush`](Self::force_flush) or [`collect`](Self::collect) before it to include the current one.
     #[must_use]
     pub fn report(&self) -> Report {
+        if !self.collector.is_here() {
+            return Report::default(); // the lock's holder may not exist here
+        }
         self.report.lock().unwrap_or_else(PoisonError::into_inner).report()
     }
 
     /// What the profiler took, lost and delivered so far.
     #[must_use]
     pub fn stats(&self) -> StatsSnapshot {
+        if !self.collector.is_here() {
+            return StatsSnapshot::default(); // as above
+        }
         self.stats.snapshot()
     }
 

@@ -28,16 +28,19 @@ impl Status {
         if disabled {
             problems.push("profiling is disabled by OTEL_SDK_DISABLED".to_owned());
         }
-        if let (true, Some(error)) = (sampling, cpu::refused()) {
-            let without = live.len() - sampled;
+        let without = if sampling { live.len() - sampled } else { 0 };
+        if let (1.., Some(error)) = (without, cpu::refused()) {
             problems
                 .push(format!("the system refused CPU timers ({error}): {without} threads are not sampled"));
+        }
+        if sampling && cpu::is_covered() {
+            problems.push(cpu::COVERED.to_owned());
         }
         Self {
             sampling,
             frequency,
-            threads_sampled: sampled,
-            threads_without_timer: if sampling { live.len() - sampled } else { 0 },
+            threads_sampled: if sampling { sampled } else { 0 },
+            threads_without_timer: without,
             problems,
         }
     }

@@ -136,6 +136,11 @@ impl<const WORDS: usize> Ring<WORDS> {
             .then_some(Consumer { ring: self })
     }
 
+    /// Frees the reading end in the child of a fork, where the [`Consumer`] that the parent may have had does not exist.
+    pub fn forget_consumer(&self) {
+        self.consumer.taken.store(false, Ordering::Release);
+    }
+
     /// Counts a record that found no room. `kind` is the caller's number for what `weight` measures (CPU ticks, bytes,
     /// nanoseconds); numbers from [`DROP_KINDS`] on share the last counter. Safe in a signal handler.
     pub fn count_dropped(&self, kind: usize, weight: u64) {

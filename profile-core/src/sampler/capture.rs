@@ -13,33 +13,17 @@
 
 #![allow(unsafe_code)] // the door to the interrupted thread's stack
 
+use super::run::InHandler;
 use crate::collector::StackEnd;
 use crate::context::{RECORD_WORDS, Record};
-use crate::sys::process;
 use crate::thread::Block;
-use crate::unwind::{Registers, StackBounds, TableSlot};
+use crate::unwind::{Registers, StackBounds};
 
 /// The most frames of a stack that are recorded.
 pub(crate) const FRAMES: usize = 128;
 
 /// The most words of a sample: weight, context, addresses.
 const MAX_WORDS: usize = 1 + RECORD_WORDS + FRAMES;
-
-/// One slot for each generation of forks: a child starts with an empty one, whatever handlers were in flight and whoever
-/// was replacing tables at the fork.
-#[cfg(not(loom))]
-static TABLES: [TableSlot; FORKS] = [const { TableSlot::new() }; FORKS];
-/// Loom's atomics are not made in constants; no model uses these.
-#[cfg(loom)]
-static TABLES: std::sync::LazyLock<[TableSlot; FORKS]> =
-    std::sync::LazyLock::new(|| std::array::from_fn(|_| TableSlot::new()));
-const FORKS: usize = 16;
-
-/// The unwind tables that samples are taken with. Safe in a signal handler: a load and an index.
-#[inline]
-pub(crate) fn tables() -> &'static TableSlot {
-    &TABLES[process::forks() as usize % FORKS]
-}
 
 /// What a sample counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,16 +39,19 @@ pub(crate) struct SampleHead {
     pub(crate) kind: u8,
     pub(crate) end: StackEnd,
     pub(crate) has_context: bool,
+    /// The run of the sampler that it belongs to, without its upper half: a handler that was kept from running while its
+    /// run ended must not count in the next.
+    pub(crate) run: u8,
 }
 
 impl SampleHead {
     pub(crate) const fn to_tag(self) -> u32 {
-        u32::from_le_bytes([self.kind, self.end as u8, self.has_context as u8, 0])
+        u32::from_le_bytes([self.kind, self.end as u8, self.has_context as u8, self.run])
     }
 
     pub(crate) const fn from_tag(tag: u32) -> Self {
-        let [kind, end, has_context, _] = tag.to_le_bytes();
-        Self { kind, end: StackEnd::from_u8(end), has_context: has_context != 0 }
+        let [kind, end, has_context, run] = tag.to_le_bytes();
+        Self { kind, end: StackEnd::from_u8(end), has_context: has_context != 0, run }
     }
 }
 
@@ -75,7 +62,13 @@ impl SampleHead {
 /// by the guard while in use, and the unwinder reads only between the bounds of the thread's own stack. The only loop is
 /// the unwinder's, and ends after [`FRAMES`] frames.
 #[inline]
-pub(crate) fn capture(block: &'static Block, kind: Kind, weight: u64, registers: Registers) {
+pub(crate) fn capture(
+    handler: &InHandler,
+    block: &'static Block,
+    kind: Kind,
+    weight: u64,
+    registers: Registers,
+) {
     let Some(mut sample) = block.ring.reserve(MAX_WORDS) else {
         // The ring is full: the loss is counted in the ring with its weight, and exported as a sample of its own.
         return block.ring.count_dropped(kind as usize, weight);
@@ -88,11 +81,10 @@ pub(crate) fn capture(block: &'static Block, kind: Kind, weight: u64, registers:
     let stack = block.stack();
     let stack = StackBounds { low: stack.start, high: stack.end };
     let mut put = |address: u64| sample.push(address);
-    let guard = tables().enter();
-    let (generation, end) = match guard.get() {
+    let (generation, end) = match handler.tables() {
         Some(tables) => {
             // SAFETY: the registers are those of the thread that the handler runs on, and the block is that thread's: a
-            // block goes to another thread only when its own has left the task list. The bounds came from the C library or
+            // block goes to another thread only when its own has left the task list or its timers' run is over. The bounds came from the C library or
             // the kernel; the kernel keeps a stack mapped from the stack pointer up to its top. A stack pointer that is not
             // between the bounds is not walked from.
             let end = unsafe { tables.walk(registers, stack, FRAMES, &mut put) };
@@ -103,7 +95,7 @@ pub(crate) fn capture(block: &'static Block, kind: Kind, weight: u64, registers:
             (0, StackEnd::NotReady)
         }
     };
-    drop(guard);
     sample.set(0, weight.min(u64::from(u32::MAX)) | u64::from(generation) << 32);
-    sample.commit(SampleHead { kind: kind as u8, end, has_context: context.is_some() }.to_tag());
+    let run = handler.run().to_u8();
+    sample.commit(SampleHead { kind: kind as u8, end, has_context: context.is_some(), run }.to_tag());
 }

@@ -2,5 +2,7 @@
 
 mod capture;
 pub(crate) mod cpu;
+mod run;
 
-pub(crate) use capture::{Kind, SampleHead, tables};
+pub(crate) use capture::{Kind, SampleHead};
+pub(crate) use run::tables;

@@ -12,6 +12,8 @@ pub(crate) struct BlockIndex(u32);
 const CHUNK: usize = 64;
 /// The most threads that can have a block at once: 16,384. Threads beyond that are not sampled, and counted.
 const CHUNKS: usize = 256;
+// A number is half of what a timer's cookie has room for.
+const _: () = assert!(CHUNK * CHUNKS <= 1 << 16);
 
 static CHUNK_TABLE: [AtomicPtr<Block>; CHUNKS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; CHUNKS];
 /// Blocks handed out so far.
@@ -33,6 +35,12 @@ impl BlockIndex {
         }
         USED.store(index + 1, Ordering::Release);
         Some(Self(index))
+    }
+
+    /// A number that names no block.
+    #[cfg(test)]
+    pub(crate) const fn of_no_thread(number: u32) -> Self {
+        Self(u32::MAX - number)
     }
 
     /// The number, for a timer's cookie.

@@ -29,8 +29,10 @@ pub(crate) struct Block {
     // The registry's: the thread's start time in ticks since boot; 0 for a thread that registered itself and will say
     // when it ends.
     start_time: AtomicU64,
-    // The sampler's: the thread's CPU clock when it got its timer, in nanoseconds. What came before is not ours to count.
-    pub(crate) cpu_base: AtomicU64,
+    // The thread's CPU clock in nanoseconds, each plus one, 0 when not read: when the sampler first saw the thread in its
+    // present run (what came before is not ours to count), and when the thread ended.
+    cpu_base: AtomicU64,
+    cpu_end: AtomicU64,
 
     // Filled by the thread and its handler, emptied by the collector.
     pub(crate) ring: Ring,
@@ -58,7 +60,7 @@ impl Block {
         self.current.store(0, Ordering::Relaxed);
         self.tid.store(tid, Ordering::Relaxed);
         self.start_time.store(start_time, Ordering::Relaxed);
-        self.cpu_base.store(0, Ordering::Relaxed);
+        self.forget_clocks();
         self.set_stack(stack.unwrap_or(0..0));
         self.life.store(Life::Live as u8, Ordering::Release);
     }
@@ -95,9 +97,51 @@ impl Block {
         self.start_time.load(Ordering::Relaxed)
     }
 
-    /// Makes a thread that the scan had found one that will say when it ends.
+    /// Makes a thread that the scan had found one that will say when it ends. It is in no span yet.
     pub(super) fn adopt(&self) {
+        self.depth.store(0, Ordering::Relaxed);
+        self.current.store(0, Ordering::Relaxed);
         self.start_time.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the thread was found by the scan and has not registered itself.
+    #[inline]
+    pub(crate) fn was_found(&self) -> bool {
+        self.start_time.load(Ordering::Relaxed) != 0
+    }
+
+    /// In a forked child: the thread is another one now, on the same stack and in the same spans. Timers are not inherited.
+    pub(super) fn survive_fork(&self, tid: i32) {
+        self.tid.store(tid, Ordering::Relaxed);
+        self.set_timer(None);
+        self.forget_clocks();
+    }
+
+    /// Forgets what the CPU clock said, for a new thread or a new run of the sampler.
+    pub(crate) fn forget_clocks(&self) {
+        self.cpu_base.store(0, Ordering::Relaxed);
+        self.cpu_end.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes what the thread's CPU clock says, unless it was noted before.
+    pub(crate) fn set_cpu_base(&self, nanos: u64) {
+        let _known =
+            self.cpu_base.compare_exchange(0, nanos.saturating_add(1), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The thread's CPU clock when the sampler first saw it.
+    pub(crate) fn cpu_base(&self) -> Option<u64> {
+        self.cpu_base.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Notes what the thread's CPU clock says at its end.
+    pub(crate) fn set_cpu_end(&self, nanos: u64) {
+        self.cpu_end.store(nanos.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// The thread's CPU clock when it ended, if it said so.
+    pub(crate) fn cpu_end(&self) -> Option<u64> {
+        self.cpu_end.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Where the block is in its life.

@@ -74,14 +74,6 @@ impl Block {
         self.shrink(depth - 1);
     }
 
-    /// Enters all spans that `other` is in.
-    pub(super) fn enter_all_of(&self, other: &Self) {
-        let depth = other.depth.load(Ordering::Relaxed) as usize;
-        for (record, key) in other.records.iter().zip(&other.keys).take(depth) {
-            self.push(key.load(Ordering::Relaxed), RecordIndex::from_u32(record.load(Ordering::Relaxed)));
-        }
-    }
-
     /// Sets the depth and publishes the span that is now innermost.
     #[inline]
     fn shrink(&self, depth: usize) {

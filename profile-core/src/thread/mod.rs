@@ -13,4 +13,4 @@ mod registry;
 pub(crate) use arena::{BlockIndex, blocks};
 pub(crate) use block::{Block, Life};
 pub(crate) use current::{enter, exit, innermost};
-pub(crate) use registry::{OnThread, adopt, after_fork, forget, is_same, set_hook};
+pub(crate) use registry::{OnThread, adopt, end, forget, is_ready, is_replaced, is_same, set_hook};

@@ -9,7 +9,7 @@ use super::{Block, BlockIndex, Life, blocks};
 use crate::sys::{process, stack, task};
 use hashbrown::HashMap;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What the sampler does with a thread that is new, or about to end. Called on that thread or on the collector's.
@@ -17,8 +17,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 pub(crate) struct OnThread {
     /// The thread has a block: give it a timer if one is wanted.
     pub(crate) begins: fn(BlockIndex, &'static Block),
-    /// The thread ends: take its timer away.
-    pub(crate) ends: fn(&'static Block),
+    /// The thread ends: take its timer away. Answers whether somebody will still empty its ring.
+    pub(crate) ends: fn(&'static Block) -> bool,
 }
 
 #[derive(Default)]
@@ -28,10 +28,11 @@ struct Registry {
 }
 
 static HOOK: OnceLock<OnThread> = OnceLock::new();
-/// One registry for each generation of forks: a child starts over with a fresh one, whoever held the lock at the fork.
-static REGISTRIES: [OnceLock<Mutex<Registry>>; FORKS] = [const { OnceLock::new() }; FORKS];
-/// How many forks deep (a child's child's child) a lock held at the fork cannot do harm.
-const FORKS: usize = 16;
+/// One registry for each depth of forks: a child starts over with one of its own, whoever held the lock at the fork.
+static REGISTRIES: [OnceLock<Mutex<Registry>>; process::MAX_FORKS] =
+    [const { OnceLock::new() }; process::MAX_FORKS];
+/// In a forked child: the block of the thread that forked, which is the only one that lives on.
+static SURVIVOR: AtomicPtr<Block> = AtomicPtr::new(std::ptr::null_mut());
 
 thread_local! {
     /// This thread's block. Neither has a destructor, so both can be read at any time, also while the thread ends.
@@ -42,9 +43,23 @@ thread_local! {
 
 struct AtExit;
 
-/// Sets what happens to threads that come and go. The first call counts.
+/// Sets what happens to threads that come and go; the first call counts. From then on forked children are prepared for.
 pub(crate) fn set_hook(hook: OnThread) {
     HOOK.get_or_init(|| hook);
+    process::set_in_child(in_child);
+    process::watch_forks();
+}
+
+/// In a forked child, on its one thread. The registry is set up when somebody asks for it: most children never do.
+fn in_child() {
+    let own = OWN.get();
+    if let Some(block) = own {
+        block.survive_fork(task::current());
+    }
+    SURVIVOR.store(
+        own.map_or(std::ptr::null_mut(), |block| std::ptr::from_ref(block).cast_mut()),
+        Ordering::Relaxed,
+    );
 }
 
 /// The calling thread's block; made when the thread has none yet. `None` while the thread is ending, or when there are
@@ -71,7 +86,7 @@ fn register() -> Option<&'static Block> {
     let tid = task::current();
     let bounds = stack::of_this_thread();
     let (index, block) = {
-        let mut registry = lock();
+        let mut registry = lock()?;
         let found = registry.by_tid.get(&tid).copied().filter(|found| is_still(*found, tid));
         if let Some((index, block)) = found.and_then(|index| Some((index, index.get()?))) {
             block.adopt();
@@ -89,9 +104,10 @@ fn register() -> Option<&'static Block> {
 /// Gives a thread found by the scan a block, unless it has one.
 pub(crate) fn adopt(tid: i32) {
     let Some(start_time) = task::start_time(tid) else { return };
+    // In a forked child the first thread may be on another stack; its first sample finds out.
     let bounds = if tid == process::id() { stack::of_main_thread() } else { None };
     let begun = {
-        let mut registry = lock();
+        let Some(mut registry) = lock() else { return };
         if registry.by_tid.get(&tid).is_some_and(|found| is_still(*found, tid)) {
             return;
         }
@@ -110,42 +126,28 @@ pub(crate) fn is_same(block: &Block) -> bool {
     }
 }
 
-/// Takes a block back. Its thread is no longer in the task list and its ring is empty.
-pub(crate) fn forget(index: BlockIndex, block: &'static Block) {
-    let mut registry = lock();
-    if registry.by_tid.get(&block.tid()) == Some(&index) {
-        registry.by_tid.remove(&block.tid());
-    }
-    if let Some(mut ring) = block.ring.consumer() {
-        let _emptied_before = ring.reset();
-    }
-    block.set_life(Life::Free);
-    registry.free.push(index);
+/// Whether blocks can be had: not in a process that is too many forks deep. In a forked child, frees what was inherited.
+pub(crate) fn is_ready() -> bool {
+    lock().is_some()
 }
 
-/// Starts over in a forked child, in which only the calling thread exists: it gets a new block with the spans that it is in,
-/// and all others are free. Does nothing in a process that was not forked since the last call.
-pub(crate) fn after_fork() {
-    static SEEN: AtomicU32 = AtomicU32::new(0);
-    let forks = process::forks();
-    if SEEN.swap(forks, Ordering::Relaxed) == forks {
-        return;
-    }
-    let before = OWN.take();
-    for (index, block) in blocks() {
-        block.set_life(Life::Free);
-        block.set_timer(None); // timers are not inherited
-        // A ring that the collector was emptying at the fork stays locked: that block is given up.
-        if let Some(mut ring) = block.ring.consumer() {
-            let _inherited = ring.reset();
-            if before.is_none_or(|own| !std::ptr::eq(own, block)) {
-                lock().free.push(index);
-            }
-        }
-    }
-    if let (Some(before), Some(now)) = (before, own()) {
-        now.enter_all_of(before);
-    }
+/// Whether another block has been made for the id of this block's thread: then that thread is gone.
+pub(crate) fn is_replaced(index: BlockIndex, block: &Block) -> bool {
+    lock().is_none_or(|registry| registry.by_tid.get(&block.tid()).is_some_and(|other| *other != index))
+}
+
+/// Notes that the block's thread is gone: a later thread of the same id gets another block from now on.
+pub(crate) fn end(index: BlockIndex, block: &'static Block) {
+    let Some(mut registry) = lock() else { return };
+    registry.remove(index, block);
+    block.set_life(Life::Ended);
+}
+
+/// Takes a block back whose thread has [ended](end). Its ring is empty.
+pub(crate) fn forget(index: BlockIndex, block: &'static Block) {
+    let Some(mut registry) = lock() else { return };
+    registry.remove(index, block);
+    registry.release(index, block);
 }
 
 /// Whether the block still belongs to the thread that `tid` names now.
@@ -159,6 +161,45 @@ fn is_still(index: BlockIndex, tid: i32) -> bool {
 }
 
 impl Registry {
+    /// The registry of a forked child: the thread that forked has its block and the spans that it is in, all other blocks
+    /// are free. Nothing of them is in use: their threads, and whoever was emptying their rings, are the parent's.
+    fn inherited() -> Self {
+        let mut registry = Self::default();
+        if process::forks() == 0 {
+            return registry;
+        }
+        let survivor = SURVIVOR.load(Ordering::Relaxed);
+        for (index, block) in blocks() {
+            block.ring.forget_consumer();
+            if std::ptr::eq(block, survivor) && block.life() == Life::Live {
+                registry.by_tid.insert(block.tid(), index);
+                empty(block);
+            } else {
+                block.set_timer(None); // not inherited
+                registry.release(index, block);
+            }
+        }
+        registry
+    }
+
+    fn remove(&mut self, index: BlockIndex, block: &Block) {
+        if self.by_tid.get(&block.tid()) == Some(&index) {
+            self.by_tid.remove(&block.tid());
+        }
+    }
+
+    /// Frees the block of a thread that has ended, unless it has a timer or somebody is just giving it one: then it waits for
+    /// the next scan.
+    fn release(&mut self, index: BlockIndex, block: &Block) {
+        block.set_life(Life::Ended);
+        if block.claim_timer() {
+            block.set_timer(None);
+            empty(block);
+            block.set_life(Life::Free);
+            self.free.push(index);
+        }
+    }
+
     fn begin(
         &mut self,
         tid: i32,
@@ -179,21 +220,35 @@ fn begins(index: BlockIndex, block: &'static Block) {
     }
 }
 
-fn lock() -> MutexGuard<'static, Registry> {
-    let registry = &REGISTRIES[process::forks() as usize % FORKS];
-    registry.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+/// `None` in a process that is too many forks deep to be profiled.
+fn lock() -> Option<MutexGuard<'static, Registry>> {
+    let registry =
+        REGISTRIES.get(process::forks() as usize)?.get_or_init(|| Mutex::new(Registry::inherited()));
+    Some(registry.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn empty(block: &Block) {
+    if let Some(mut ring) = block.ring.consumer() {
+        let _emptied_before = ring.reset();
+    }
 }
 
 impl Drop for AtExit {
     fn drop(&mut self) {
         ENDED.set(true);
-        if let Some(block) = OWN.take() {
-            if let Some(hook) = HOOK.get() {
-                (hook.ends)(block);
+        let Some(block) = OWN.take() else { return };
+        // Published spans would outlive the thread's own destructors; the last samples of an ending thread are its own.
+        block.current.store(0, Ordering::Relaxed);
+        block.set_life(Life::Ended);
+        let is_collected = HOOK.get().is_some_and(|hook| (hook.ends)(block));
+        // In a forked child that has not asked for a registry, none is set up for this.
+        let registry = REGISTRIES.get(process::forks() as usize).and_then(OnceLock::get);
+        if let (false, Some(registry)) = (is_collected, registry) {
+            let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
+            // Nothing is being sampled, so no scan will come by: threads that come and go would use all blocks up.
+            if let Some(index) = registry.by_tid.remove(&block.tid()) {
+                registry.release(index, block);
             }
-            // Published spans would outlive the thread's own destructors; the last samples of an ending thread are its own.
-            block.current.store(0, Ordering::Relaxed);
-            block.set_life(Life::Ended);
         }
     }
 }
@@ -267,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_ends_says_so() {
+    fn a_thread_that_ends_while_nothing_is_sampled_gives_its_block_back() {
         let (sent, tid) = mpsc::channel();
         std::thread::spawn(move || {
             enter(1, RecordIndex::from_u32(1));
@@ -275,6 +330,8 @@ mod tests {
         })
         .join()
         .unwrap();
-        assert_eq!(blocks_of(tid.recv().unwrap())[0].1, Life::Ended);
+        let tid = tid.recv().unwrap();
+        assert_eq!(blocks_of(tid), []);
+        assert!(lock().unwrap().by_tid.get(&tid).is_none());
     }
 }

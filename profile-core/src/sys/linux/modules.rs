@@ -4,6 +4,7 @@
 //! module's memory is read or copied there, and only from ranges that its own readable segments cover.
 #![allow(unsafe_code)] // part of the door `sys`
 
+use super::process;
 use crate::modules::{BuildId, LoadedObject, LoaderCounts, Module, ModuleId, ModuleList, Segment, list};
 use libc::{dl_phdr_info, size_t};
 use object::elf::{ELF_NOTE_GNU, NT_GNU_BUILD_ID};
@@ -50,6 +51,14 @@ pub(crate) fn snapshot(previous: &ModuleList) -> ModuleList {
     list(objects, counts, previous, || ModuleId(LAST_ID.fetch_add(1, Ordering::Relaxed)))
 }
 
+/// Whether the module stays for as long as the process lives: the vdso and the dynamic loader. (The executable too, but
+/// it is loaded before them.)
+pub(crate) fn is_permanent(module: &Module) -> bool {
+    // SAFETY: `getauxval` has no preconditions.
+    let loader = unsafe { libc::getauxval(libc::AT_BASE) };
+    module.path.as_ref() == VDSO || (loader != 0 && module.bias == loader)
+}
+
 /// Shows the mapped image of `module` to `look`, which cannot be unloaded meanwhile; `None` if it is not loaded any more.
 ///
 /// `look` runs under the loader's lock: it should copy what it needs and return.
@@ -92,8 +101,11 @@ fn iterate(mut visit: Visitor<'_>) {
         let mapped = unsafe { Mapped::from_info(info, size) };
         c_int::from(mapped.is_some_and(|mapped| visit(mapped) == Continue::Stop))
     }
-    // SAFETY: the callback has the right type, and `data` outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(callback), (&raw mut visit).cast()) };
+    // The loader's lock, which the callback runs under, would stay locked in a child that is forked meanwhile.
+    process::without_forks(|| {
+        // SAFETY: the callback has the right type, and `data` outlives the call.
+        unsafe { libc::dl_iterate_phdr(Some(callback), (&raw mut visit).cast()) };
+    });
 }
 
 /// The mapped image of a loaded object. While it is borrowed, its segments stay mapped.

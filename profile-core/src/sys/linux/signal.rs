@@ -1,8 +1,9 @@
 //! SIGPROF: our handler, and the handlers of others.
 //!
-//! The handler stays installed for the life of the process once it was there. Restoring the default action would kill
-//! the process at the next signal that is still on its way, and another library may have saved our handler as the one
-//! to go back to. While nothing is sampled it only passes on what is not ours.
+//! Once installed, the handler stays for the life of the process, unless there was one before it that wants its place
+//! back. Restoring the default action would kill the process at the next signal that is still on its way, and another
+//! library may have saved our handler as the one to go back to. While nothing is sampled it only passes on what is not
+//! ours.
 //!
 //! A signal is ours when it comes from a POSIX timer (`SI_TIMER`) and carries our [cookie](cookie). All others go to the
 //! handler that was there before.
@@ -10,7 +11,7 @@
 use crate::unwind::Registers;
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// One expiry of one of our timers, as seen by the thread that it interrupted.
 #[derive(Clone, Copy, Debug)]
@@ -36,28 +37,97 @@ static ON_TICK: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 /// The action that was there before ours, leaked once it has been stored.
 static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
 
+/// Whether others may know our handler: it has been installed and not given back since.
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
 /// The value a timer is started with so that its signals are known as ours.
 pub(crate) const fn cookie(payload: u32) -> u64 {
     MAGIC | payload as u64
 }
 
-/// Makes `on_tick` the receiver of our timers' signals. Calling it again with the same function is cheap; it puts our
-/// handler back in front when another library has replaced it since.
+/// Makes `on_tick` the receiver of our timers' signals. Again with the same function is cheap.
+///
+/// A handler that was installed over ours since is left where it is: it probably passes on to ours what it does not know,
+/// and if ours passed on to it in turn, a foreign signal would go round for ever. [`place`] says how it is.
 pub(crate) fn install(on_tick: OnTick) -> io::Result<()> {
     ON_TICK.store(on_tick as *mut (), Ordering::Release);
     let current = action(None)?;
-    if current.sa_sigaction == handler as *const () as usize {
+    if is_ours(&current) || (INSTALLED.load(Ordering::Relaxed) && is_handler(&current)) {
         return Ok(());
     }
-    // Stored before our handler can run, so that it always knows whom to pass a foreign signal to. The old value, if
-    // any, may be in use by a handler right now: it is leaked, a few dozen bytes for each time another library came between.
-    PREVIOUS.store(Box::into_raw(Box::new(current)), Ordering::Release);
-    // SAFETY: an all-zero sigaction is a valid value of that plain C struct.
-    let mut ours: libc::sigaction = unsafe { std::mem::zeroed() };
+    // Once others may know our handler, who stands behind us stays the same: if the action was reset, only our own place
+    // has to be taken again.
+    if !INSTALLED.load(Ordering::Relaxed) {
+        remember(current);
+    }
+    let mut ours = current;
     ours.sa_sigaction = handler as *const () as usize;
     // SA_RESTART: interrupted system calls go on. SA_ONSTACK: threads with small stacks may have another one for signals.
+    // The former handler's mask stays: it asked for these signals to wait while it runs.
     ours.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
-    action(Some(&ours)).map(drop)
+    action(Some(&ours))?;
+    INSTALLED.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Gives the place back to the handler that was there before ours, if there was one and if ours is still the current one.
+/// If not, our handler stays and passes on what it gets: the default action would kill the process at the next signal
+/// that is still on its way, and whoever came later may have ours as the one to pass on to.
+pub(crate) fn give_back() -> io::Result<()> {
+    // SAFETY: null, or what `remember` leaked, which is never changed.
+    let Some(previous) = (unsafe { PREVIOUS.load(Ordering::Acquire).as_ref() }) else { return Ok(()) };
+    if !is_handler(previous) || !is_ours(&action(None)?) {
+        return Ok(());
+    }
+    let replaced = action(Some(previous))?;
+    if is_ours(&replaced) {
+        INSTALLED.store(false, Ordering::Relaxed);
+    } else {
+        action(Some(&replaced))?; // somebody came in between
+    }
+    Ok(())
+}
+
+/// Who gets SIGPROF now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Our handler.
+    Ours,
+    /// A handler that was installed after ours, which may pass signals on to ours or not.
+    Covered,
+    /// Nobody: the action was reset.
+    Reset,
+}
+
+/// Who gets SIGPROF now. One system call.
+pub(crate) fn place() -> Place {
+    match action(None) {
+        Ok(current) if is_ours(&current) => Place::Ours,
+        Ok(current) if is_handler(&current) => Place::Covered,
+        Ok(_) => Place::Reset,
+        Err(_) => Place::Ours, // cannot be read, so nothing is known to be wrong
+    }
+}
+
+fn is_ours(action: &libc::sigaction) -> bool {
+    action.sa_sigaction == handler as *const () as usize
+}
+
+fn is_handler(action: &libc::sigaction) -> bool {
+    !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
+}
+
+/// Stores whom to pass foreign signals to, before our handler can run. The old value, if any, may be in use by a handler
+/// right now: it is leaked, some hundred bytes for each time another handler is there at a start.
+fn remember(action: libc::sigaction) {
+    // SAFETY: as in `give_back`.
+    let known = unsafe { PREVIOUS.load(Ordering::Acquire).as_ref() };
+    let same = |known: &libc::sigaction| {
+        (known.sa_sigaction, known.sa_flags) == (action.sa_sigaction, action.sa_flags)
+    };
+    if !known.is_some_and(same) {
+        PREVIOUS.store(Box::into_raw(Box::new(action)), Ordering::Release);
+    }
 }
 
 /// Reads, and with `new` replaces, the action of SIGPROF.
@@ -122,10 +192,10 @@ fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
     }
     // SAFETY: only `install` stores here, a leaked allocation that is never changed again.
     let previous = unsafe { &*previous };
-    let address = previous.sa_sigaction;
-    if address == libc::SIG_DFL || address == libc::SIG_IGN {
+    if !is_handler(previous) {
         return;
     }
+    let address = previous.sa_sigaction;
     if previous.sa_flags & libc::SA_SIGINFO != 0 {
         type WithInfo = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
         // SAFETY: the former owner registered this address as a handler of three arguments.
