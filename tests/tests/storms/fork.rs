@@ -4,17 +4,20 @@ use crate::harness::{self, Ended, Watched, is_full, length, this_program};
 use crate::os;
 use crate::work::{beside_busy_threads, spin};
 use profile_layer::{ExportError, ExportReceipt, ProfileBatch, ProfileExporter, Profiler};
+use profile_tests::clock::{burn, process_cpu};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tracing_subscriber::prelude::*;
 
 /// In the child of [`exec`]: what to do before the exec.
 pub(crate) const EXEC_INNER: &str = "PROFILE_STORM_EXEC";
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Writes down who exports.
 struct Witness {
@@ -87,6 +90,7 @@ fn meaning(code: Option<i32>) -> &'static str {
         Some(7) => "its own profiler did not shut down",
         Some(8) => "dropping the inherited profiler took its time",
         Some(9) => "samples that the child did not take",
+        Some(10) => "the total is not the CPU time",
         _ => "panicked",
     }
 }
@@ -118,28 +122,80 @@ fn child_profiles(log: &Path) -> i32 {
         .with_exporter(Witness::new(log, "child"))
         .build();
     let Ok(own) = own else { return 4 };
-    let used = {
-        let _span = tracing::info_span!("child").entered();
-        // On the forking thread and on a new one.
-        let both = std::thread::spawn(|| {
-            let _span = tracing::info_span!("child").entered();
-            profile_tests::clock::burn(Duration::from_millis(100)).unwrap()
-        });
-        profile_tests::clock::burn(Duration::from_millis(100)).unwrap() + both.join().unwrap()
+    let before = process_cpu().unwrap();
+    let over = AtomicBool::new(false);
+    let is_sampled = || {
+        let _ = own.collect(PATIENCE);
+        let rows = sums.rows();
+        [true, false].iter().all(|other| seen_on(*other, &rows) > Duration::from_millis(50))
     };
+    // On the forking thread and on a new one, until both were seen for a while. Where many threads share the processors, a
+    // timer can be many ticks behind its thread: see "The tick" in docs/PLATFORM.md.
+    let used = std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let _span = tracing::info_span!("child").entered();
+            elsewhere(&over)
+        });
+        let _span = tracing::info_span!("child").entered();
+        let mut used = Duration::ZERO;
+        while used < LONG_ENOUGH && !is_sampled() {
+            used += burn(Duration::from_millis(50)).unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+        used + other.join().unwrap()
+    });
+    let cpu = process_cpu().unwrap().checked_sub(before).unwrap();
     if own.shutdown().is_err() {
         return 7;
     }
     let rows = sums.rows();
-    let sampled = harness::total(&rows, |row| !row.is_loss && row.span == "child");
-    if sampled < used.mul_f64(0.7) {
-        println!("{sampled:?} of {used:?}: {rows:?}");
-        return 5;
+    let (seen, exported) = (seen_on(true, &rows) + seen_on(false, &rows), harness::total(&rows, |_| true));
+    let code = if seen < Duration::from_millis(100) {
+        5
+    } else if harness::total(&rows, |row| row.span == "busy") > Duration::ZERO {
+        6
+    } else if seen > used.mul_f64(1.05) + harness::periods(40) {
+        9
+    } else if exported.abs_diff(cpu) > cpu.mul_f64(0.05) + harness::periods(60) {
+        10
+    } else {
+        0
+    };
+    if code != 0 {
+        println!("{seen:?} seen of {used:?}, {exported:?} exported of {cpu:?}: {}", summary(&rows));
     }
-    if harness::total(&rows, |row| row.span == "busy") > Duration::ZERO {
-        return 6;
+    code
+}
+
+/// The CPU time that a child's two threads have together at most: the new one uses as much as the other.
+const LONG_ENOUGH: Duration = Duration::from_secs(4);
+
+/// What the child's new thread does.
+#[inline(never)]
+fn elsewhere(over: &AtomicBool) -> Duration {
+    let mut used = Duration::ZERO;
+    while !over.load(Ordering::Relaxed) {
+        used += burn(Duration::from_millis(5)).unwrap();
     }
-    if sampled > used.mul_f64(1.5) { 9 } else { 0 }
+    used
+}
+
+/// What was seen of one of the child's two threads. Samples from before the unwind tables were ready have no callers.
+fn seen_on(other: bool, rows: &BTreeMap<harness::Row, u64>) -> Duration {
+    let of = |row: &harness::Row| row.mentions("fork::elsewhere") == other;
+    harness::total(rows, |row| !row.is_loss && row.span == "child" && row.mentions("clock::burn") && of(row))
+}
+
+/// Where the samples are, in one line.
+fn summary(rows: &BTreeMap<harness::Row, u64>) -> String {
+    let mut sums = BTreeMap::<String, u64>::new();
+    for (row, weight) in rows {
+        let thread = ["elsewhere", "child_profiles", "Worker", "Finisher"];
+        let thread = thread.iter().find(|part| row.mentions(part)).copied().unwrap_or_default();
+        let end = row.functions.last().filter(|end| end.starts_with('[')).cloned().unwrap_or_default();
+        *sums.entry(format!("span {:?} in {thread:?} {end}", row.span)).or_default() += weight;
+    }
+    format!("{sums:?}")
 }
 
 /// Children that know nothing of the profiler: they run on, start threads that enter spans, make timers of their own,
@@ -220,13 +276,13 @@ pub(crate) fn exec_inner() {
         });
     }
     let _span = tracing::info_span!("exec").entered();
-    profile_tests::clock::burn(Duration::from_millis(30)).unwrap();
+    burn(Duration::from_millis(30)).unwrap();
     if profiler.stats().samples_taken == 0 {
         profiler.collect(PATIENCE).unwrap().expect("samples before the exec");
     }
     if std::env::var_os(EXEC_INNER).is_some_and(|how| how == "pending") {
         os::block_sigprof(true);
-        profile_tests::clock::burn(Duration::from_millis(20)).unwrap();
+        burn(Duration::from_millis(20)).unwrap();
     }
     // Long enough for a timer that had stayed to expire in the new program.
     let script = c"i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; exit 42";
