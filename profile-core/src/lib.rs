@@ -12,7 +12,7 @@
 //! exported profile.
 //!
 //! In order of flow, each module using only those before it: [`error`], `sync`, [`diag`], [`stats`], [`context`],
-//! [`modules`], `sys`, [`unwind`], [`ring`], `thread`, [`spans`], `sampler`, [`collector`], [`symbolize`], [`profile`],
+//! [`modules`], `sys`, [`unwind`], [`ring`], `thread`, [`spans`], [`scope`], `sampler`, [`collector`], [`symbolize`], [`profile`],
 //! [`resource`], [`encode`], [`export`], [`config`], [`profiler`].
 //!
 //! Most users want the crate `profile-layer`, which adds the `tracing` layer and `#[profiled]`.
@@ -31,6 +31,7 @@ mod random;
 pub mod resource;
 pub mod ring;
 mod sampler;
+pub mod scope;
 pub mod spans;
 pub mod stats;
 pub mod symbolize;

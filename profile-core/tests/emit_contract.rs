@@ -11,8 +11,8 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyValue;
 use opentelemetry_proto::tonic::profiles::v1development::{
     Profile as WireProfile, ProfilesDictionary, Sample,
 };
-use profile_core::collector::{Loss, StackEnd, Window};
-use profile_core::context::TraceFlags;
+use profile_core::collector::{Loss, SampleContext, StackEnd, Window};
+use profile_core::context::{LabelSet, Region, TraceFlags};
 use profile_core::modules::Module;
 use profile_core::profile::{Profile, ProfileBatch, SpanScope};
 use profile_core::resource::Resource;
@@ -272,6 +272,38 @@ fn rule_10_samples_have_no_attribute_but_a_bounded_span_name() {
     assert!(names.contains("[span names overflow]"), "what is left out is visible");
     assert_eq!(sent.total(), 1201);
     assert_conforms(&batch(&window).to_otlp());
+}
+
+#[test]
+fn regions_and_labels_are_attributes_pprof_labels_and_a_folded_frame() {
+    let mut window = window();
+    let labels = LabelSet::NONE.with("tenant", &"a b").with("route", &"/x");
+    let plain = context(7, &["checkout"]);
+    let labelled = SampleContext { region: Region::of("Hasher::digest"), labels, ..plain };
+    add(&mut window, &[frame(&module(0), 0x11)], StackEnd::Complete, plain, 1);
+    add(&mut window, &[frame(&module(0), 0x11)], StackEnd::Complete, labelled, 2);
+    let batch = batch(&window);
+    assert_conforms(&batch.to_otlp());
+
+    let expected =
+        [("region", "Hasher::digest"), ("route", "/x"), ("span_name", "checkout"), ("tenant", "a b")];
+    let sent = Sent::of(&batch);
+    let sample = sent.samples().into_iter().find(|sample| sample.values == [2]).unwrap();
+    let mut attributes = sent.attributes(&sample.attribute_indices);
+    attributes.sort_unstable();
+    assert_eq!(attributes, expected.map(|(key, value)| (key, value.to_owned())));
+    assert_eq!(sent.total(), 3);
+
+    let folded = batch.to_folded();
+    assert!(folded.contains("[span] checkout;[region] Hasher::digest;m0f1 2\n"), "{folded}");
+    assert!(folded.contains("[span] checkout;m0f1 1\n"), "{folded}");
+
+    let profile = &batch.profiles()[0];
+    let sample = profile.samples().find(|sample| sample.weight() == 2).unwrap();
+    assert_eq!(
+        (sample.context().region.name(), sample.context().labels.get("tenant")),
+        ("Hasher::digest", Some("a b"))
+    );
 }
 
 #[test]

@@ -173,7 +173,8 @@ mod tests {
     use crate::sampler::SampleHead;
 
     fn sample(addresses: &[u64], span: u64, weight: u64) -> RawSample<'_> {
-        let head = SampleHead { kind: 1, end: StackEnd::Complete, has_context: span != 0, run: 0 };
+        let head =
+            SampleHead { kind: 1, end: StackEnd::Complete, has_context: span != 0, has_scope: false, run: 0 };
         let mut context = SampleContext { span_id: SpanId::from_u64(span), ..SampleContext::default() };
         if span != 0 {
             context.trace_id = TraceId::from_bytes([7; 16]);

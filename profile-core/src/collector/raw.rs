@@ -1,7 +1,7 @@
 //! One sample as it comes out of a ring.
 
 use crate::collector::SampleContext;
-use crate::context::{RECORD_WORDS, context_of_words};
+use crate::context::{LabelSet, RECORD_WORDS, Region, context_of_words};
 use crate::ring::{Consumer, DEFAULT_WORDS};
 use crate::sampler::SampleHead;
 
@@ -26,6 +26,12 @@ impl<'a> RawSample<'a> {
         if head.has_context {
             let (record, addresses) = rest.split_first_chunk::<RECORD_WORDS>()?;
             context = context_of_words(record);
+            rest = addresses;
+        }
+        if head.has_scope {
+            let (scope, addresses) = rest.split_first()?;
+            context.region = Region::from_u32(*scope as u32);
+            context.labels = LabelSet::from_u32((*scope >> 32) as u32);
             rest = addresses;
         }
         Some(Self {

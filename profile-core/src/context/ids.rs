@@ -1,6 +1,6 @@
 //! W3C trace context identifiers. Source: <https://www.w3.org/TR/trace-context-2/>, sections 2.2.3-2.2.5.
 
-use super::SpanPath;
+use super::{LabelSet, Region, SpanPath};
 use std::fmt;
 
 /// A trace id: 16 bytes, all zero means "none". Displays as 32 lowercase hex digits.
@@ -26,7 +26,7 @@ pub struct SpanContext {
     pub flags: TraceFlags,
 }
 
-/// The span that a sample was taken in.
+/// The span that a sample was taken in, and what else its thread had published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SampleContext {
     /// The trace; invalid when there is none.
@@ -41,6 +41,10 @@ pub struct SampleContext {
     pub root_id: SpanId,
     /// The local root's path; its name is the path's last name.
     pub root: SpanPath,
+    /// The innermost region: of the `#[profiled(span = false)]` functions around the sample.
+    pub region: Region,
+    /// The labels that held: of the `#[profiled(labels(..))]` functions around the sample.
+    pub labels: LabelSet,
 }
 
 impl TraceId {

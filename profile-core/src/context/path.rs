@@ -1,12 +1,10 @@
 //! Span paths: the names from the outermost span down to one span, interned once per process.
 //!
 //! A sample carries one 32-bit path instead of a list of names. Paths are few (one for each place in the program
-//! where a span of some name opens below another), bounded and never freed. The table is lock-free: a node is written
-//! once by the thread that claimed its number and becomes reachable by a compare-exchange on a slot of the index, so
-//! a thread that dies or a fork in the middle of an insertion leaves nothing locked behind.
+//! where a span of some name opens below another), bounded and never freed.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use super::intern::{Interner, NONE, hash};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The names from the outermost span down to one span, as an index into the process's path table.
 ///
@@ -20,12 +18,7 @@ pub(crate) const MAX_PATHS: usize = 8192;
 /// The name that stands for every span path that did not fit into the table.
 pub(crate) const OVERFLOW_NAME: &str = "[span names overflow]";
 
-/// Slots of the hash index: twice the nodes, so that probing stays short even when the table is full.
-const SLOTS: usize = MAX_PATHS * 2;
-const NO_NODE: u32 = 0;
-const OVERFLOW: SpanPath = SpanPath(1);
-
-/// One path. Written once, before its number is stored in a slot of the index.
+/// One path.
 struct Node {
     parent: SpanPath,
     name: &'static str,
@@ -33,18 +26,13 @@ struct Node {
     opened: AtomicU64,
 }
 
-struct Table {
-    nodes: [OnceLock<Node>; MAX_PATHS],
-    /// The next unclaimed node. 0 stands for "no node", 1 for the overflow path.
-    next: AtomicU32,
-    index: [AtomicU32; SLOTS],
-}
+struct Table(Interner<Node, MAX_PATHS, { MAX_PATHS * 2 }>);
 
 static TABLE: Table = Table::new();
 
 impl SpanPath {
     /// Outside every span.
-    pub const NONE: Self = Self(NO_NODE);
+    pub const NONE: Self = Self(NONE);
 
     /// The path as a number, for storage in a sample.
     #[must_use]
@@ -86,22 +74,18 @@ impl SpanPath {
 
     /// Every path in use, with the number of spans that opened with it since the process started.
     pub(crate) fn all() -> impl Iterator<Item = (Self, u64)> {
-        let end = TABLE.next.load(Ordering::Acquire).min(MAX_PATHS as u32);
-        (1..end).map(Self).filter_map(|path| Some((path, TABLE.node(path)?.opened.load(Ordering::Relaxed))))
+        let opened = |number| Some((Self(number), TABLE.0.get(number)?.opened.load(Ordering::Relaxed)));
+        TABLE.0.numbers().filter_map(opened)
     }
 }
 
 impl Table {
     const fn new() -> Self {
-        Self {
-            nodes: [const { OnceLock::new() }; MAX_PATHS],
-            next: AtomicU32::new(OVERFLOW.0 + 1),
-            index: [const { AtomicU32::new(NO_NODE) }; SLOTS],
-        }
+        Self(Interner::new())
     }
 
     fn node(&self, path: SpanPath) -> Option<&Node> {
-        self.nodes.get(path.0 as usize)?.get()
+        self.0.get(path.0)
     }
 
     fn name(&self, path: SpanPath) -> &'static str {
@@ -112,61 +96,20 @@ impl Table {
         if parent != SpanPath::NONE && self.name(parent) == name {
             return parent;
         }
-        let mut claimed = None;
-        let start = hash(parent, name);
-        for probe in 0..SLOTS {
-            let slot = &self.index[(start + probe) % SLOTS];
-            let mut found = slot.load(Ordering::Acquire);
-            if found == NO_NODE {
-                let Some(fresh) = claimed.or_else(|| self.claim(parent, name)) else {
-                    return self.overflow();
-                };
-                claimed = Some(fresh);
-                match slot.compare_exchange(NO_NODE, fresh, Ordering::Release, Ordering::Acquire) {
-                    Ok(_) => return SpanPath(fresh),
-                    // Another thread took the slot, perhaps for this very path. A node claimed in vain stays unused.
-                    Err(winner) => found = winner,
-                }
-            }
-            if self.node(SpanPath(found)).is_some_and(|node| node.parent == parent && same(node.name, name)) {
-                return SpanPath(found);
-            }
-        }
-        self.overflow()
+        let is = |node: &Node| node.parent == parent && same(node.name, name);
+        let make = || Node { parent, name, opened: AtomicU64::new(0) };
+        let number = self.0.intern(hash(parent.0, name.as_bytes()), is, make);
+        SpanPath(number.unwrap_or_else(|| self.0.overflow(overflow)))
     }
+}
 
-    /// Takes an unused node and writes it; `None` when the table is full.
-    fn claim(&self, parent: SpanPath, name: &'static str) -> Option<u32> {
-        // Checked before it is counted up, so that a full table cannot run the counter round.
-        if self.next.load(Ordering::Relaxed) as usize >= MAX_PATHS {
-            return None;
-        }
-        let number = self.next.fetch_add(1, Ordering::AcqRel);
-        let node = Node { parent, name, opened: AtomicU64::new(0) };
-        self.nodes.get(number as usize)?.set(node).ok()?;
-        Some(number)
-    }
-
-    fn overflow(&self) -> SpanPath {
-        let node = || Node { parent: SpanPath::NONE, name: OVERFLOW_NAME, opened: AtomicU64::new(0) };
-        self.nodes[OVERFLOW.0 as usize].get_or_init(node);
-        OVERFLOW
-    }
+fn overflow() -> Node {
+    Node { parent: SpanPath::NONE, name: OVERFLOW_NAME, opened: AtomicU64::new(0) }
 }
 
 /// Equal names are mostly one constant; the same text from another crate is another constant.
 fn same(a: &'static str, b: &'static str) -> bool {
     std::ptr::eq(a, b) || a == b
-}
-
-fn hash(parent: SpanPath, name: &str) -> usize {
-    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let mut hash = u64::from(parent.0).wrapping_mul(ODD) ^ name.len() as u64;
-    for chunk in name.as_bytes().chunks(8) {
-        let word = chunk.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-        hash = (hash ^ word).wrapping_mul(ODD).rotate_left(29);
-    }
-    (hash.wrapping_mul(ODD) >> 32) as usize % SLOTS
 }
 
 #[cfg(test)]

@@ -6,12 +6,13 @@
 //!
 //! Outermost first, separated by semicolons; then a space and the weight in samples. The spans that the stack was
 //! taken in come first, each as a frame of its own, so that a flame graph is one of spans at its base and of
-//! functions above; code outside every span has no such frame. Inlined functions are frames like all others. Names
+//! functions above; code outside every span has no such frame. The innermost region, if there is one, comes next
+//! (`[region] digest`); labels are left out. Inlined functions are frames like all others. Names
 //! lose the two things that would break a line: semicolons become commas, control characters spaces. Lines are sorted.
 //!
 //! Source: <https://github.com/brendangregg/FlameGraph#2-fold-stacks>
 
-use crate::context::SpanPath;
+use crate::context::{Region, SampleContext, SpanPath};
 use crate::profile::{FrameView, Profile};
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
@@ -26,7 +27,7 @@ pub(super) fn encode(profile: &Profile) -> String {
     for sample in profile.samples() {
         frames.clear();
         frames.extend(sample.frames());
-        let weight = lines.entry(line(sample.context().span, &frames)).or_default();
+        let weight = lines.entry(line(sample.context(), &frames)).or_default();
         *weight = weight.saturating_add(sample.weight());
     }
     let mut text = String::new();
@@ -37,8 +38,8 @@ pub(super) fn encode(profile: &Profile) -> String {
 }
 
 /// One line without its weight; `frames` are leaf first.
-fn line(span: SpanPath, frames: &[FrameView<'_>]) -> String {
-    let spans: Vec<&str> = std::iter::successors(Some(span), |path| path.parent())
+fn line(context: &SampleContext, frames: &[FrameView<'_>]) -> String {
+    let spans: Vec<&str> = std::iter::successors(Some(context.span), |path| path.parent())
         .map(SpanPath::name)
         .filter(|name| !name.is_empty())
         .take(MAX_SPANS)
@@ -46,6 +47,9 @@ fn line(span: SpanPath, frames: &[FrameView<'_>]) -> String {
     let mut line = String::new();
     for name in spans.iter().rev() {
         push(&mut line, format_args!("[span] {name}"));
+    }
+    if context.region != Region::NONE {
+        push(&mut line, format_args!("[region] {}", context.region.name()));
     }
     for frame in frames.iter().rev() {
         push(&mut line, format_args!("{frame}"));

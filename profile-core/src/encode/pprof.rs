@@ -1,10 +1,10 @@
 //! pprof: what `go tool pprof` and most profile viewers read.
 //!
 //! Each sample has two values, `samples`/`count` and `cpu`/`nanoseconds` (the weight times the period), and the
-//! string labels `span_id` (16 hex digits), `trace_id` (32) and `span_name`. Mappings, locations and functions have
-//! the numbers of their table rows as ids. The file has strings that the model's table lacks (label keys and values,
-//! build ids); they are appended to it in the file. Strings that only OTLP needs stay in: they are a few, and
-//! renumbering would cost more than they do.
+//! string labels `span_id` (16 hex digits), `trace_id` (32), `span_name` and `region`, and the program's own labels.
+//! Mappings, locations and functions have the numbers of their table rows as ids. The file has strings that the model's
+//! table lacks (label keys and values, build ids); they are appended to it in the file. Strings that only OTLP needs stay
+//! in: they are a few, and renumbering would cost more than they do.
 //!
 //! The bytes are gzip-compressed, as the format asks. Source: <https://github.com/google/pprof/tree/main/proto>;
 //! field numbers: `proto/proto/perftools/profiles/profile.proto`.

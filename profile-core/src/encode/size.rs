@@ -136,7 +136,15 @@ mod tests {
             let root = SpanPath::NONE.child("span");
             let (trace_id, id) = (TraceId::from_bytes([7; 16]), SpanId::from_u64(u64::MAX - number));
             let flags = TraceFlags::SAMPLED;
-            SampleContext { trace_id, flags, span_id: id, span: root, root_id: id, root }
+            SampleContext {
+                trace_id,
+                flags,
+                span_id: id,
+                span: root,
+                root_id: id,
+                root,
+                ..Default::default()
+            }
         };
         let sample = |number: u64| WindowSample {
             stack: StackIndex((number % stacks) as u32),

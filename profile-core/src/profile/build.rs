@@ -9,6 +9,7 @@ use super::dictionary::{AttributeIndex, AttributeValue, Dictionary, Link, LinkIn
 use super::frames::Locations;
 use super::sample::{ContextIndex, ContextRow, Labels, Profile, Sample};
 use crate::collector::{SampleContext, Stack, StackEnd, Window};
+use crate::context::Region;
 use crate::symbolize::Symbolizer;
 use hashbrown::HashSet;
 
@@ -29,8 +30,8 @@ const MAX_SPAN_NAMES: usize = 1000;
 /// Stands for the span names beyond these.
 const OTHER_SPAN_NAMES: &str = "[span names overflow]";
 
-/// The most bytes of a span name: the longest label value that Pyroscope takes.
-const MAX_SPAN_NAME_BYTES: usize = 2048;
+/// The most bytes of a span's or region's name: the longest label value that Pyroscope takes.
+const MAX_TEXT_BYTES: usize = 2048;
 
 impl Profile {
     /// The profile of `window`: its addresses symbolised, its contexts turned into links and attributes as `scope`
@@ -126,11 +127,15 @@ impl Build<'_> {
         } else {
             LinkIndex::default()
         };
-        let attributes = match path.name() {
-            "" => Box::default(),
-            name => Box::from([span_name(dictionary, &mut self.span_names, name)]),
-        };
-        let labels = self.profile.labels.intern(Labels { link, attributes });
+        let mut attributes = Vec::new();
+        if !path.name().is_empty() {
+            attributes.push(span_name(dictionary, &mut self.span_names, path.name()));
+        }
+        if context.region != Region::NONE {
+            attributes.push(text(dictionary, key::REGION, context.region.name()));
+        }
+        attributes.extend(context.labels.iter().map(|(key, value)| text(dictionary, key, value)));
+        let labels = self.profile.labels.intern(Labels { link, attributes: attributes.into() });
         self.profile.contexts.intern(ContextRow { context, labels })
     }
 }
@@ -144,7 +149,12 @@ fn span_name(
     let overflow = known.len() >= MAX_SPAN_NAMES && !known.contains(name);
     let name = if overflow { OTHER_SPAN_NAMES } else { name };
     known.insert(name);
-    let cut = (0..=name.len().min(MAX_SPAN_NAME_BYTES)).rev().find(|end| name.is_char_boundary(*end));
-    let name = cut.and_then(|end| name.get(..end)).unwrap_or(OTHER_SPAN_NAMES);
-    dictionary.attribute(key::SPAN_NAME, AttributeValue::Text(name.into()))
+    text(dictionary, key::SPAN_NAME, name)
+}
+
+/// The attribute `key` with a text that is bounded in length.
+fn text(dictionary: &mut Dictionary, key: &str, text: &str) -> AttributeIndex {
+    let cut = (0..=text.len().min(MAX_TEXT_BYTES)).rev().find(|end| text.is_char_boundary(*end));
+    let text = cut.and_then(|end| text.get(..end)).unwrap_or_default();
+    dictionary.attribute(key, AttributeValue::Text(text.into()))
 }

@@ -45,6 +45,8 @@ pub(crate) mod key {
     pub(crate) const COMMENT: &str = "pprof.profile.comment";
     /// On a sample: the name of the span that its link names. Not in the conventions; what Pyroscope's bridges use.
     pub(crate) const SPAN_NAME: &str = "span_name";
+    /// On a sample: the name of the innermost region around it. Not in the conventions.
+    pub(crate) const REGION: &str = "region";
 }
 
 /// A kind of value and its unit.

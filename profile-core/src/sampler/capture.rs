@@ -4,9 +4,10 @@
 //!
 //! | word | content |
 //! |---|---|
-//! | the ring's tag | [`SampleHead`]: kind, how the stack ended, whether a span context follows |
+//! | the ring's tag | [`SampleHead`]: kind, how the stack ended, what follows |
 //! | 0 | weight in periods (low half), generation of the unwind tables (high half) |
 //! | 1-6 | the span context, if there is one ([`crate::context::context_of_words`]) |
+//! | then 1 | region (low half) and label set (high half), if there is one ([`Block::scope_word`]) |
 //! | then | the addresses, leaf first |
 //!
 //! The unwinder writes each address straight into the ring, so that the handler's own stack frame stays small.
@@ -22,8 +23,8 @@ use crate::unwind::{Registers, StackBounds};
 /// The most frames of a stack that are recorded.
 pub(crate) const FRAMES: usize = 128;
 
-/// The most words of a sample: weight, context, addresses.
-const MAX_WORDS: usize = 1 + RECORD_WORDS + FRAMES;
+/// The most words of a sample: weight, context, scope, addresses.
+const MAX_WORDS: usize = 1 + RECORD_WORDS + 1 + FRAMES;
 
 /// What a sample counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,9 @@ pub(crate) enum Kind {
 pub(crate) struct SampleHead {
     pub(crate) kind: u8,
     pub(crate) end: StackEnd,
+    /// Whether a span context follows, and whether region and labels do.
     pub(crate) has_context: bool,
+    pub(crate) has_scope: bool,
     /// The run of the sampler that it belongs to, without its upper half: a handler that was kept from running while its
     /// run ended must not count in the next.
     pub(crate) run: u8,
@@ -46,12 +49,14 @@ pub(crate) struct SampleHead {
 
 impl SampleHead {
     pub(crate) const fn to_tag(self) -> u32 {
-        u32::from_le_bytes([self.kind, self.end as u8, self.has_context as u8, self.run])
+        let follows = self.has_context as u8 | (self.has_scope as u8) << 1;
+        u32::from_le_bytes([self.kind, self.end as u8, follows, self.run])
     }
 
     pub(crate) const fn from_tag(tag: u32) -> Self {
-        let [kind, end, has_context, run] = tag.to_le_bytes();
-        Self { kind, end: StackEnd::from_u8(end), has_context: has_context != 0, run }
+        let [kind, end, follows, run] = tag.to_le_bytes();
+        let (has_context, has_scope) = (follows & 1 != 0, follows & 2 != 0);
+        Self { kind, end: StackEnd::from_u8(end), has_context, has_scope, run }
     }
 }
 
@@ -78,6 +83,10 @@ pub(crate) fn capture(
     for word in context.iter().flatten() {
         sample.push(*word);
     }
+    let scope = block.scope_word();
+    if scope != 0 {
+        sample.push(scope);
+    }
     let stack = block.stack();
     let stack = StackBounds { low: stack.start, high: stack.end };
     let mut put = |address: u64| sample.push(address);
@@ -97,5 +106,6 @@ pub(crate) fn capture(
     };
     sample.set(0, weight.min(u64::from(u32::MAX)) | u64::from(generation) << 32);
     let run = handler.run().to_u8();
-    sample.commit(SampleHead { kind: kind as u8, end, has_context: context.is_some(), run }.to_tag());
+    let (has_context, has_scope) = (context.is_some(), scope != 0);
+    sample.commit(SampleHead { kind: kind as u8, end, has_context, has_scope, run }.to_tag());
 }

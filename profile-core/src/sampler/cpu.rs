@@ -53,6 +53,7 @@ pub(crate) fn start(period_nanos: u64) -> io::Result<Started> {
     blocks().for_each(|(_, block)| block.forget_clocks());
     let cpu_nanos = clock::process_cpu_nanos();
     let run = Run::begin();
+    thread::set_sampled(true);
     blocks().for_each(|(index, block)| arm(index, block));
     Ok(Started { run, cpu_nanos })
 }
@@ -62,6 +63,7 @@ pub(crate) fn start(period_nanos: u64) -> io::Result<Started> {
 /// stays and passes on what is not ours.
 pub(crate) fn stop() {
     Run::end();
+    thread::set_sampled(false);
     blocks().for_each(|(_, block)| disarm(block));
     Run::wait_for_handlers();
     // A failure leaves our handler where it is, which is as good.

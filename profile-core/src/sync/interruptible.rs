@@ -2,14 +2,14 @@
 //!
 //! A signal handler runs to completion between two instructions of the thread it interrupts. For an algorithm whose
 //! shared state is atomics only, the places that differ are the gaps between its memory operations, and there are
-//! few of them: a test can visit every one. In this crate's unit tests each operation of [`AtomicU64`] therefore first
-//! calls the handler that the test has installed with [`with_interrupts`], on the same thread; in every other build
-//! the name stands for the plain atomic.
+//! few of them: a test can visit every one. In this crate's unit tests each operation of [`AtomicU64`] and
+//! [`AtomicU32`] therefore first calls the handler that the test has installed with [`with_interrupts`], on the same
+//! thread; in every other build the name stands for the plain atomic.
 
 #[cfg(not(test))]
-pub(crate) use super::AtomicU64;
+pub(crate) use super::{AtomicU32, AtomicU64};
 #[cfg(test)]
-pub(crate) use instrumented::{AtomicU64, interrupt, with_interrupts};
+pub(crate) use instrumented::{AtomicU32, AtomicU64, interrupt, with_interrupts};
 
 #[cfg(test)]
 mod instrumented {
@@ -38,7 +38,8 @@ mod instrumented {
 
     /// Runs the handler, if one is installed.
     pub(crate) fn interrupt() {
-        let handler = HANDLER.with(|cell| cell.borrow_mut().take());
+        // A thread that ends may have lost the cell, and is then no test's any more.
+        let handler = HANDLER.try_with(|cell| cell.borrow_mut().take()).ok().flatten();
         if let Some(mut handler) = handler {
             handler();
             HANDLER.with(|cell| *cell.borrow_mut() = Some(handler));
@@ -97,6 +98,22 @@ mod instrumented {
             #[cfg(loom)]
             self.turn.swap(true, Ordering::Relaxed);
             &self.value
+        }
+    }
+
+    /// The same for a field that only its own thread writes: no model of several threads uses it.
+    #[derive(Debug)]
+    pub(crate) struct AtomicU32(std::sync::atomic::AtomicU32);
+
+    impl AtomicU32 {
+        pub(crate) fn load(&self, order: Ordering) -> u32 {
+            interrupt();
+            self.0.load(order)
+        }
+
+        pub(crate) fn store(&self, value: u32, order: Ordering) {
+            interrupt();
+            self.0.store(value, order);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::context::RecordIndex;
 use crate::ring::Ring;
+use crate::sync::interruptible;
 use std::ops::Range;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -15,6 +16,9 @@ pub(crate) struct Block {
     // Written by the thread on every enter and exit, read by its signal handler.
     pub(super) current: AtomicU32,
     pub(super) depth: AtomicU32,
+    /// The region and the label set that the thread is in.
+    pub(super) region: interruptible::AtomicU32,
+    pub(super) labels: interruptible::AtomicU32,
     pub(super) records: [AtomicU32; STACK],
     pub(super) keys: [AtomicU64; STACK],
 
@@ -56,8 +60,7 @@ const MAKING_TIMER: i32 = -1;
 impl Block {
     /// Hands the block to a thread.
     pub(super) fn begin(&self, tid: i32, start_time: u64, stack: Option<Range<u64>>) {
-        self.depth.store(0, Ordering::Relaxed);
-        self.current.store(0, Ordering::Relaxed);
+        self.forget_published();
         self.tid.store(tid, Ordering::Relaxed);
         self.start_time.store(start_time, Ordering::Relaxed);
         self.forget_clocks();
@@ -81,10 +84,25 @@ impl Block {
         self.stack_low.load(Ordering::Relaxed)..high
     }
 
+    /// The thread is in no span and no region.
+    pub(super) fn forget_published(&self) {
+        self.depth.store(0, Ordering::Relaxed);
+        self.current.store(0, Ordering::Relaxed);
+        self.region.store(0, Ordering::Relaxed);
+        self.labels.store(0, Ordering::Relaxed);
+    }
+
     /// The record of the span that the thread is in.
     #[inline]
     pub(crate) fn current(&self) -> RecordIndex {
         RecordIndex::from_u32(self.current.load(Ordering::Relaxed))
+    }
+
+    /// The region and the labels that the thread is in, as a word of a sample; 0 if neither. Safe in a signal handler: two
+    /// loads. The thread stores one at a time, so between two of its stores they are those of the code in between.
+    #[inline]
+    pub(crate) fn scope_word(&self) -> u64 {
+        u64::from(self.region.load(Ordering::Relaxed)) | u64::from(self.labels.load(Ordering::Relaxed)) << 32
     }
 
     /// The kernel's id of the thread.
@@ -99,8 +117,7 @@ impl Block {
 
     /// Makes a thread that the scan had found one that will say when it ends. It is in no span yet.
     pub(super) fn adopt(&self) {
-        self.depth.store(0, Ordering::Relaxed);
-        self.current.store(0, Ordering::Relaxed);
+        self.forget_published();
         self.start_time.store(0, Ordering::Relaxed);
     }
 

@@ -4,10 +4,13 @@
 //! be entered twice on one thread and on several threads at once, and nothing here belongs to the span. Publication is
 //! one store of the record's number; the reader is a signal handler on the same thread, so compiler fences are all the
 //! ordering it takes.
+//!
+//! Regions and labels follow the program's own nesting, so they need no stack: whoever sets one puts back what was there.
 
 use super::block::{Block, STACK};
-use super::registry::{own, own_if_any};
-use crate::context::RecordIndex;
+use super::registry::{own, own_if_any, own_if_sampled};
+use crate::context::{LabelSet, RecordIndex, Region};
+use crate::sync::interruptible::AtomicU32;
 use std::sync::atomic::{Ordering, compiler_fence};
 
 /// The calling thread enters the span of `record`; `key` names it for the exit.
@@ -30,6 +33,52 @@ pub(crate) fn exit(key: u64) {
 /// The record of the span that the calling thread is in.
 pub(crate) fn innermost() -> RecordIndex {
     own_if_any().map_or(RecordIndex::NONE, Block::current)
+}
+
+/// The calling thread is in this region now; returns that which it was in.
+#[inline]
+pub(crate) fn set_region(region: Region) -> Region {
+    let before = own_if_sampled().map_or(0, |block| exchange(&block.region, region.to_u32()));
+    Region::from_u32(before)
+}
+
+/// These labels hold on the calling thread now; returns those that held.
+#[inline]
+pub(crate) fn set_labels(labels: LabelSet) -> LabelSet {
+    let before = own_if_sampled().map_or(0, |block| exchange(&block.labels, labels.to_u32()));
+    LabelSet::from_u32(before)
+}
+
+/// The calling thread is in the region again that it was in before a [`set_region`].
+#[inline]
+pub(crate) fn restore_region(region: Region) {
+    if let Some(block) = own_if_any() {
+        exchange(&block.region, region.to_u32());
+    }
+}
+
+/// The labels hold again that held before a [`set_labels`].
+#[inline]
+pub(crate) fn restore_labels(labels: LabelSet) {
+    if let Some(block) = own_if_any() {
+        exchange(&block.labels, labels.to_u32());
+    }
+}
+
+/// The labels that hold on the calling thread.
+pub(crate) fn labels() -> LabelSet {
+    LabelSet::from_u32(own_if_any().map_or(0, |block| block.labels.load(Ordering::Relaxed)))
+}
+
+/// One load and one store, since only the thread itself writes. What its signal handler must find belongs to the code
+/// between two stores: the compiler may not move one across it.
+#[inline]
+fn exchange(field: &AtomicU32, value: u32) -> u32 {
+    let before = field.load(Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
+    field.store(value, Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
+    before
 }
 
 impl Block {
@@ -93,6 +142,9 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::interruptible::with_interrupts;
+    use std::cell::RefCell;
+    use std::rc::Rc;
 
     fn on_a_thread(check: impl FnOnce() + Send) {
         std::thread::scope(|scope| scope.spawn(check).join().unwrap());
@@ -131,6 +183,62 @@ mod tests {
             assert_eq!(innermost(), B);
             exit(2);
             assert_eq!(innermost(), A);
+        });
+    }
+
+    /// Every gap between two memory operations of a thread that enters and leaves regions and labels: a signal handler
+    /// there finds what the program's nesting says, and never a mixture that no piece of code is in.
+    #[test]
+    fn whatever_the_gap_a_handler_finds_what_the_nesting_says() {
+        on_a_thread(|| {
+            let [outer, inner] = [1, 2].map(Region::from_u32);
+            let [few, many] = [7, 8].map(LabelSet::from_u32);
+            set_region(Region::NONE); // registers, if anything is sampled
+            let block = own().unwrap();
+            let seen = Rc::new(RefCell::new(Vec::new()));
+            let handler = {
+                let seen = Rc::clone(&seen);
+                move || {
+                    let word = block.scope_word();
+                    let state = (word as u32, (word >> 32) as u32);
+                    if seen.borrow().last() != Some(&state) {
+                        seen.borrow_mut().push(state);
+                    }
+                }
+            };
+            with_interrupts(handler, || {
+                let (no_labels, no_region) = (set_labels(few), set_region(outer));
+                let (labels, region) = (set_labels(many), set_region(inner));
+                assert_eq!((labels, region, super::labels()), (few, outer, many));
+                restore_region(region);
+                restore_labels(labels);
+                restore_region(no_region);
+                restore_labels(no_labels);
+                let _one_more_gap = super::labels();
+            });
+            let there = [(0, 0), (0, 7), (1, 7), (1, 8), (2, 8)];
+            let and_back = there.iter().rev().skip(1);
+            assert_eq!(*seen.borrow(), there.iter().chain(and_back).copied().collect::<Vec<_>>());
+        });
+    }
+
+    #[test]
+    fn a_thread_that_nobody_samples_and_one_that_ends_stay_where_they_are() {
+        struct Last;
+        impl Drop for Last {
+            fn drop(&mut self) {
+                let region = set_region(Region::from_u32(3));
+                assert_eq!((region, set_labels(LabelSet::from_u32(4))), (Region::NONE, LabelSet::NONE));
+                assert_eq!(labels(), LabelSet::NONE, "there is no block any more");
+                restore_region(region);
+            }
+        }
+        thread_local!(static LAST: Last = const { Last });
+        on_a_thread(|| {
+            LAST.with(|_| ()); // registered before the block: destroyed after it
+            enter(1, A);
+            let before = set_region(Region::from_u32(3));
+            assert_eq!((before, set_region(before)), (Region::NONE, Region::from_u32(3)));
         });
     }
 

@@ -12,5 +12,9 @@ mod registry;
 
 pub(crate) use arena::{BlockIndex, blocks};
 pub(crate) use block::{Block, Life};
-pub(crate) use current::{enter, exit, innermost};
-pub(crate) use registry::{OnThread, adopt, end, forget, is_ready, is_replaced, is_same, set_hook};
+pub(crate) use current::{
+    enter, exit, innermost, labels, restore_labels, restore_region, set_labels, set_region,
+};
+pub(crate) use registry::{
+    OnThread, adopt, end, forget, is_ready, is_replaced, is_same, is_sampled, set_hook, set_sampled,
+};

@@ -9,7 +9,7 @@ use super::{Block, BlockIndex, Life, blocks};
 use crate::sys::{process, stack, task};
 use hashbrown::HashMap;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What the sampler does with a thread that is new, or about to end. Called on that thread or on the collector's.
@@ -28,6 +28,7 @@ struct Registry {
 }
 
 static HOOK: OnceLock<OnThread> = OnceLock::new();
+static IS_SAMPLED: AtomicBool = AtomicBool::new(false);
 /// One registry for each depth of forks: a child starts over with one of its own, whoever held the lock at the fork.
 static REGISTRIES: [OnceLock<Mutex<Registry>>; process::MAX_FORKS] =
     [const { OnceLock::new() }; process::MAX_FORKS];
@@ -67,6 +68,29 @@ fn in_child() {
 #[inline]
 pub(super) fn own() -> Option<&'static Block> {
     OWN.get().or_else(register)
+}
+
+/// The same for those who have something to say only while samples are taken: no block is made before.
+#[inline]
+pub(super) fn own_if_sampled() -> Option<&'static Block> {
+    OWN.get().or_else(register_if_sampled)
+}
+
+#[cold]
+#[inline(never)]
+fn register_if_sampled() -> Option<&'static Block> {
+    if is_sampled() { register() } else { None }
+}
+
+/// Whether samples are being taken in this process, or were when it was forked.
+#[inline]
+pub(crate) fn is_sampled() -> bool {
+    IS_SAMPLED.load(Ordering::Relaxed)
+}
+
+/// Says whether samples are being taken.
+pub(crate) fn set_sampled(is_sampled: bool) {
+    IS_SAMPLED.store(is_sampled, Ordering::Relaxed);
 }
 
 /// The calling thread's block if it has one.
@@ -238,7 +262,7 @@ impl Drop for AtExit {
         ENDED.set(true);
         let Some(block) = OWN.take() else { return };
         // Published spans would outlive the thread's own destructors; the last samples of an ending thread are its own.
-        block.current.store(0, Ordering::Relaxed);
+        block.forget_published();
         block.set_life(Life::Ended);
         let is_collected = HOOK.get().is_some_and(|hook| (hook.ends)(block));
         // In a forked child that has not asked for a registry, none is set up for this.

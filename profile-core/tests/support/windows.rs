@@ -52,6 +52,7 @@ pub fn context(seed: u64, names: &[&'static str]) -> SampleContext {
         span: path(names),
         root_id: span(1),
         root: path(&names[..1]),
+        ..SampleContext::default()
     }
 }
 
