@@ -1,6 +1,7 @@
 //! Where the profiler talks to the developer: warnings about configuration and delivery, and a few notices.
 //!
-//! Everything goes through one sink, standard error unless [`set_sink`] says otherwise. A message has a *key*: what
+//! Everything goes through one sink, standard error unless [`set_sink`] says otherwise (`profile-layer` makes events of
+//! `tracing` of it). A message has a *key*: what
 //! repeats under one key, such as a destination that refuses every batch, is shown once a minute at most, with the
 //! number of messages left out. The profiler runs for months, and nobody reads a log that it floods.
 
@@ -24,7 +25,12 @@ pub type Sink = fn(Level, &str);
 
 /// Sends all further messages to `sink` instead of standard error.
 pub fn set_sink(sink: Sink) {
-    *SINK.write().unwrap_or_else(PoisonError::into_inner) = sink;
+    *SINK.write().unwrap_or_else(PoisonError::into_inner) = Some(sink);
+}
+
+/// Sends all further messages to `sink`, unless somebody has set one.
+pub fn set_sink_if_unset(sink: Sink) {
+    SINK.write().unwrap_or_else(PoisonError::into_inner).get_or_insert(sink);
 }
 
 /// Warns the developer; `key` names the kind of warning for the purpose of rate limiting.
@@ -37,7 +43,7 @@ pub fn info(key: &str, message: Arguments<'_>) {
     say(Level::Info, key, message);
 }
 
-static SINK: RwLock<Sink> = RwLock::new(to_stderr);
+static SINK: RwLock<Option<Sink>> = RwLock::new(None);
 static LIMITER: Mutex<Limiter> = Mutex::new(Limiter { entries: Vec::new() });
 
 /// How long a key stays silent after a message.
@@ -67,13 +73,15 @@ fn say(level: Level, key: &str, message: Arguments<'_>) {
     let sink = match SINK.try_read() {
         Ok(sink) => *sink,
         Err(TryLockError::Poisoned(sink)) => *sink.into_inner(),
-        Err(TryLockError::WouldBlock) => to_stderr,
+        Err(TryLockError::WouldBlock) => None,
     };
-    sink(level, &text);
+    sink.unwrap_or(to_stderr)(level, &text);
 }
 
+/// Writes a message to standard error, as is done with all of them when there is no sink.
+///
 /// Not `eprintln!`, which panics when standard error is closed.
-fn to_stderr(level: Level, message: &str) {
+pub fn to_stderr(level: Level, message: &str) {
     let label = if level == Level::Warn { "warning: " } else { "" };
     let line = format!("profile: {label}{message}\n");
     // There is no one left to tell about a failure to tell.

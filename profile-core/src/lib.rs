@@ -12,8 +12,8 @@
 //! exported profile.
 //!
 //! In order of flow, each module using only those before it: [`error`], `sync`, [`diag`], [`stats`], [`context`],
-//! [`modules`], `sys`, [`unwind`], [`ring`], `thread`, [`spans`], [`scope`], `sampler`, [`collector`], [`symbolize`], [`profile`],
-//! [`resource`], [`encode`], [`export`], [`config`], [`profiler`].
+//! [`modules`], [`own`], `sys`, [`unwind`], [`ring`], `thread`, [`spans`], [`scope`], `sampler`, [`collector`],
+//! [`symbolize`], [`profile`], [`resource`], [`encode`], [`export`], [`config`], [`profiler`].
 //!
 //! Most users want the crate `profile-layer`, which adds the `tracing` layer and `#[profiled]`.
 
@@ -25,6 +25,7 @@ pub mod encode;
 pub mod error;
 pub mod export;
 pub mod modules;
+pub mod own;
 pub mod profile;
 pub mod profiler;
 mod random;

@@ -5,6 +5,7 @@
 //! from the trace id, because two requests of one trace do meet on one thread.
 
 use crate::context::{Record, RecordIndex, SpanContext, SpanId, SpanPath, SpanTable, TraceFlags, TraceId};
+use crate::own;
 use crate::random;
 use crate::thread;
 use std::sync::Arc;
@@ -62,11 +63,11 @@ impl SpanTracker {
         Self { table: SpanTable::new(), salt, foreign_ids: AtomicBool::new(false), active }
     }
 
-    /// Whether new spans are followed.
+    /// Whether new spans are followed: not after the profiler's shutdown, and not on threads of the profiler's own.
     #[inline]
     #[must_use]
     pub fn is_active(&self) -> bool {
-        self.active.load(Ordering::Relaxed)
+        self.active.load(Ordering::Relaxed) && !own::is_own_thread()
     }
 
     /// A span called `name` opens inside `parent`. Keys are the subscriber's span ids: unique among its open spans.

@@ -214,6 +214,19 @@ impl DropReason {
 }
 
 impl DropSnapshot {
+    /// Each reason by name, with its count.
+    pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let Self { queue_full, rejected, expired, shutdown, panicked } = *self;
+        [
+            ("queue_full", queue_full),
+            ("rejected", rejected),
+            ("expired", expired),
+            ("shutdown", shutdown),
+            ("panicked", panicked),
+        ]
+        .into_iter()
+    }
+
     /// All of them.
     #[must_use]
     pub const fn total(&self) -> u64 {

@@ -29,6 +29,9 @@
 #[path = "private.rs"]
 pub mod __private;
 mod layer;
+mod logging;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "opentelemetry")]
 mod otel;
 

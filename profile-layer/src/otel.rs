@@ -7,6 +7,7 @@
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, KeyValue};
 use profile_core::context::{SpanContext, SpanId, TraceFlags, TraceId};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Grafana's join key: the id that samples of the span's request are linked to. Source: grafana/otel-profiling-go.
@@ -38,6 +39,13 @@ pub(crate) fn mark_local_root(root: SpanContext) {
             }
         });
     }
+}
+
+/// Suppresses the telemetry of OpenTelemetry on the calling thread until the returned value is dropped: its SDK then makes
+/// no span, log record or measurement here. A context of its own costs other threads nothing, unlike a scoped `tracing`
+/// dispatcher, which takes the fast path away from all of them.
+pub(crate) fn suppress() -> Box<dyn Any> {
+    Box::new(Context::enter_telemetry_suppressed_scope())
 }
 
 /// Reads the current context. A thread that is ending may have lost its thread-local context already, which the

@@ -1,6 +1,6 @@
 //! The facade: a profiler with a `tracing` layer, and the one-line start.
 
-use crate::{Error, ErrorKind, ProfileLayer, ProfilerBuilder, Result};
+use crate::{Error, ErrorKind, ProfileLayer, ProfilerBuilder, Result, logging};
 use profile_core::profiler as core;
 use std::ops::Deref;
 use tracing_subscriber::layer::SubscriberExt;
@@ -17,6 +17,7 @@ pub struct Profiler(core::Profiler);
 impl Profiler {
     /// A builder; its values win over `OTEL_*` and `PROFILE_*` variables, which win over the defaults.
     pub fn builder() -> ProfilerBuilder<Self> {
+        logging::install();
         ProfilerBuilder::new()
     }
 

@@ -129,6 +129,12 @@ impl Profiler {
         self.stats.snapshot()
     }
 
+    /// The counters themselves, for whoever reads them again and again.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Stats> {
+        Arc::clone(&self.stats)
+    }
+
     /// What works and what does not.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -1,5 +1,6 @@
 //! The threads of this process, as the kernel lists them.
 
+use crate::own;
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
@@ -44,7 +45,7 @@ pub(crate) fn blocks_sigprof(tid: i32) -> Option<bool> {
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     // A thread starts with the mask of the one that starts it, so that there is no moment at which it could take one.
     let before = swap_mask(Some(&own_mask()));
-    let spawned = Builder::new().name(name.to_owned()).spawn(work);
+    let spawned = Builder::new().name(name.to_owned()).spawn(|| own::run(work));
     if let Some(before) = before {
         swap_mask(Some(&before));
     }
