@@ -6,10 +6,11 @@
 //!   crate `opentelemetry-proto`, pprof by a wire reader of this crate, and the Collector's own JSON.
 //! * [`conformance`] holds OTLP bytes against every rule of the emit contract, [`join`] the profiles of a run against
 //!   its traces.
-//! * [`clock`] and [`child`] measure CPU time and run example programs.
+//! * [`clock`] and [`child`] measure CPU time and run example programs; [`accuracy`] holds measurements against them.
 //!
 //! Everything returns [`Result`]; a test decides what is worth a panic.
 
+pub mod accuracy;
 pub mod child;
 pub mod clock;
 pub mod collector_file;
