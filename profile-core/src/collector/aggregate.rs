@@ -4,7 +4,7 @@
 //! Stacks are compared address by address, never by hash alone. A stack is resolved to its modules once, when it is
 //! first seen in a window, because by the end of the window a module may be gone.
 
-use super::modules::{Place, View};
+use super::modules::{Place, View, ViewKey};
 use super::raw::RawSample;
 use super::window::{
     ContextIndex, Frame, Loss, SampleContext, Stack, StackEnd, StackIndex, Window, WindowSample,
@@ -47,8 +47,8 @@ struct RawStack {
     taken_end: StackEnd,
     /// How it ends as exported.
     end: StackEnd,
-    /// What its addresses were resolved by: the tables' generation and the changes that were known by then.
-    view: (u32, u32),
+    /// What its addresses were resolved by: the tables' generation, and what was known of it.
+    view: (u32, ViewKey),
 }
 
 impl Aggregator {
@@ -99,7 +99,7 @@ impl Aggregator {
 
     fn stack(&mut self, sample: &RawSample<'_>, view: Option<View<'_>>) -> Option<StackIndex> {
         let (head, addresses) = (sample.head, sample.addresses);
-        let seen = (sample.generation, view.map_or(0, |view| view.changes()));
+        let seen = (sample.generation, view.map_or_else(ViewKey::default, |view| view.key()));
         let hash = self.hasher.hash_one((head.end, seen, addresses));
         let (stacks, all) = (&self.stacks, &self.addresses);
         let equal = |index: &u32| {
@@ -133,15 +133,21 @@ impl Aggregator {
         Some(StackIndex(index))
     }
 
-    /// Appends the frames of a stack. `false` if they end early, at an address of which it cannot be told what it belongs
-    /// to: its unwind rule may have been another library's, so that its callers are not sure either.
+    /// Appends the frames of a stack. `false` if they end early: at an address of which it cannot be told what it belongs
+    /// to, or for which there was no unwind rule yet. Either way its callers are not sure.
     fn resolve(&mut self, addresses: &[u64], view: Option<View<'_>>) -> bool {
-        for address in addresses {
+        for (number, address) in addresses.iter().enumerate() {
             let place = view.map_or(Place::Elsewhere, |view| view.find(*address));
-            let module = if let Place::In(module) = place { Some(Arc::clone(module)) } else { None };
+            let is_last = number + 1 == addresses.len();
+            let module = match place {
+                Place::In(module) | Place::New(module) => Some(Arc::clone(module)),
+                Place::Elsewhere | Place::Unsure => None,
+            };
             self.frames.push(Frame { module, address: *address });
-            if matches!(place, Place::Unsure) {
-                return false;
+            match place {
+                Place::Unsure => return false,
+                Place::New(_) if !is_last => return false,
+                _ => {}
             }
         }
         true

@@ -2,8 +2,14 @@
 //!
 //! A sample names the generation of the tables it was taken with, but that alone does not say which module its addresses
 //! belong to: a library may have gone, and another come to its very addresses, between the last look at the loader and the
-//! sample. So the lists before and after the sample are compared, see [`View`]: what both agree on is certain, and where
-//! they do not, no name is better than a wrong one.
+//! sample. So a list from before the sample and one from after it are compared, see [`View`]: what both agree on is certain,
+//! and where they do not, no name is better than a wrong one.
+//!
+//! "Before" and "after" are meant strictly. Lists of one generation show the same modules, but the loader's counts in them
+//! differ: a library may have gone, another have come to its place, and the first have come back, all between two looks. So
+//! every look that found the counts changed is kept. A sample was finished after its ring was emptied the last time, so the
+//! list that was the newest when that round of emptying [began](ModuleHistory::begin_round) is from before it. (That it may
+//! have been begun earlier is no matter: a library that a thread is executing in stays while it is.)
 
 use crate::modules::{LoaderCounts, Module, ModuleId, ModuleList};
 use crate::sampler::tables;
@@ -12,13 +18,15 @@ use crate::unwind::UnwindTables;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-/// How many lists are kept: samples are at most one drain old, so a few are plenty.
-const KEPT: usize = 8;
+/// How many looks are kept: samples are at most one round old, so a few are plenty.
+const KEPT: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct ModuleHistory {
-    /// Newest last, one for each generation.
-    lists: VecDeque<Arc<ModuleList>>,
+    /// What the looks that found something new have found, newest last.
+    looks: VecDeque<Look>,
+    /// The numbers of the looks that were the newest when the last round of emptying rings began, and the one before it.
+    rounds: [u32; 2],
     /// What the loader had counted at the last look.
     seen: LoaderCounts,
     /// How often that was something new.
@@ -27,15 +35,31 @@ pub(super) struct ModuleHistory {
     anchor: Option<ModuleId>,
 }
 
+/// A look at the loader.
+#[derive(Clone, Debug, Default)]
+struct Look {
+    /// Looks are numbered in order.
+    number: u32,
+    list: Arc<ModuleList>,
+}
+
 /// What is known about the addresses of samples of one generation, as of now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View<'a> {
-    /// The list that the samples' unwind tables were made from, if it is still known.
+    /// A list from before the samples, of the generation of their unwind tables; `None` if it is not known any more.
     then: Option<&'a ModuleList>,
     /// The list now: the loader was looked at after the samples were taken.
     now: &'a ModuleList,
-    changes: u32,
+    /// The numbers of the two looks.
+    key: ViewKey,
     anchor: Option<ModuleId>,
+}
+
+/// Two views with the same key say the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct ViewKey {
+    then: Option<u32>,
+    now: u32,
 }
 
 /// What lies at an address.
@@ -43,6 +67,8 @@ pub(super) struct View<'a> {
 pub(super) enum Place<'a> {
     /// Code of this module.
     In(&'a Arc<Module>),
+    /// Code of this module, which the unwind tables did not know yet: its callers are a guess.
+    New(&'a Arc<Module>),
     /// No code of a module.
     Elsewhere,
     /// One module or another: they have changed around the time of the sample.
@@ -68,7 +94,7 @@ impl ModuleHistory {
         }
         // Generations go on from those of the tables in use, if there are any.
         let before = ModuleList { generation, ..ModuleList::default() };
-        Self { lists: VecDeque::from([Arc::new(before)]), ..Self::default() }
+        Self { looks: VecDeque::from([Look { number: 0, list: Arc::new(before) }]), ..Self::default() }
     }
 
     /// Keeps the history for the next run.
@@ -78,23 +104,29 @@ impl ModuleHistory {
         }
     }
 
+    /// Notes that all rings are about to be emptied.
+    pub(super) fn begin_round(&mut self) {
+        self.rounds = [self.rounds[1], self.looks.back().map_or(0, |look| look.number)];
+    }
+
     /// Looks whether modules came or went; if so, reads them again and compiles what is new.
     pub(super) fn refresh(&mut self) {
         if self.changes == 0 || self.seen != modules::changes() {
-            let list = Arc::new(modules::snapshot(&self.newest()));
+            let list = modules::snapshot(&self.newest());
             let permanent = list.modules.iter().filter(|module| modules::is_permanent(module));
             self.anchor = permanent.map(|module| module.id).max();
             self.seen = list.counts;
-            self.changes = self.changes.wrapping_add(1).max(1);
-            if self.lists.back().is_some_and(|newest| newest.generation == list.generation) {
-                self.lists.pop_back();
-            }
-            self.lists.push_back(list);
-            if self.lists.len() > KEPT {
-                self.lists.pop_front();
-            }
+            self.look(list);
         }
         self.publish();
+    }
+
+    fn look(&mut self, list: ModuleList) {
+        self.changes = self.changes.wrapping_add(1).max(1);
+        self.looks.push_back(Look { number: self.changes, list: Arc::new(list) });
+        if self.looks.len() > KEPT {
+            self.looks.pop_front();
+        }
     }
 
     /// Gives samplers the tables of the newest list, unless they have them.
@@ -111,16 +143,32 @@ impl ModuleHistory {
         let _refused = tables().replace(Box::new(compiled));
     }
 
-    /// What is known about the addresses of samples of `generation` that were taken before the last
-    /// [`refresh`](Self::refresh).
+    /// What is known about the addresses of samples of `generation` that were taken out of their ring in this round, before
+    /// the last [`refresh`](Self::refresh).
     pub(super) fn view(&self, generation: u32) -> Option<View<'_>> {
-        let then = self.lists.iter().find(|list| list.generation == generation).map(|list| &**list);
-        Some(View { then, now: self.lists.back()?, changes: self.changes, anchor: self.anchor })
+        let now = self.looks.back()?;
+        let then = self.before(generation);
+        let key = ViewKey { then: then.map(|look| look.number), now: now.number };
+        Some(View { then: then.map(|look| &*look.list), now: &now.list, key, anchor: self.anchor })
+    }
+
+    /// The last look that was certainly before such samples: the one that the round before this began with, or, if their
+    /// tables are not of its generation, the first later one with that. Older tables can be in use too, when new ones
+    /// were refused: then the last look of those.
+    fn before(&self, generation: u32) -> Option<&Look> {
+        let floor = self.looks.iter().position(|look| look.number == self.rounds[0]);
+        let is_of = |look: &&Look| look.list.generation == generation;
+        let (older, later) = (0..floor.unwrap_or(0), floor.unwrap_or(0)..self.looks.len());
+        // If the floor itself is forgotten, no look is known to be from before the samples but by its generation, which has
+        // to be the look's alone.
+        let alone = floor.is_some() || self.looks.iter().filter(is_of).count() == 1;
+        let later = self.looks.range(later).find(is_of).filter(|_| alone);
+        later.or_else(|| self.looks.range(older).rfind(is_of))
     }
 
     /// The newest list; empty before the first refresh.
     pub(super) fn newest(&self) -> Arc<ModuleList> {
-        self.lists.back().cloned().unwrap_or_default()
+        self.looks.back().map(|look| Arc::clone(&look.list)).unwrap_or_default()
     }
 }
 
@@ -129,11 +177,15 @@ impl<'a> View<'a> {
     pub(super) fn find(&self, address: u64) -> Place<'a> {
         let now = self.now.find(address);
         let Some(then) = self.then else { return Place::Unsure };
+        let before = then.find(address);
         if then.counts.unloaded == self.now.counts.unloaded {
             // Nothing went since: what is there now was there, or there was nothing.
-            return now.map_or(Place::Elsewhere, Place::In);
+            return match (before, now) {
+                (_, None) => Place::Elsewhere,
+                (None, Some(now)) => Place::New(now),
+                (Some(_), Some(now)) => Place::In(now),
+            };
         }
-        let before = then.find(address);
         if then.counts.loaded == self.now.counts.loaded {
             // Nothing came since: what was there was it, also if it has gone.
             return before.map_or(Place::Elsewhere, Place::In);
@@ -157,9 +209,9 @@ impl<'a> View<'a> {
         self.anchor.is_some_and(|anchor| module.id <= anchor) || later >= gone
     }
 
-    /// Two views of one generation with the same number of changes say the same.
-    pub(super) const fn changes(&self) -> u32 {
-        self.changes
+    /// Tells views apart.
+    pub(super) const fn key(&self) -> ViewKey {
+        self.key
     }
 }
 
@@ -190,8 +242,9 @@ mod tests {
 
     /// The id at 0x5000, which one library may take from another; `None` for nothing, 0 for unsure.
     fn between(then: Option<&ModuleList>, now: &ModuleList) -> Option<u32> {
-        match (View { then, now, changes: 1, anchor: Some(ModuleId(1)) }).find(0x5010) {
-            Place::In(module) => Some(module.id.0),
+        let key = ViewKey::default();
+        match (View { then, now, key, anchor: Some(ModuleId(1)) }).find(0x5010) {
+            Place::In(module) | Place::New(module) => Some(module.id.0),
             Place::Elsewhere => None,
             Place::Unsure => Some(0),
         }
@@ -222,5 +275,38 @@ mod tests {
             "it may have gone, and another have come, before it came again"
         );
         assert_eq!(between(None, &with_left), Some(0), "a generation that nobody remembers");
+    }
+
+    /// The id at 0x5000 for samples of generation 1 that were found in a ring in this round.
+    fn found(history: &ModuleHistory) -> Option<u32> {
+        match history.view(1).unwrap().find(0x5010) {
+            Place::In(module) | Place::New(module) => Some(module.id.0),
+            Place::Elsewhere => None,
+            Place::Unsure => Some(0),
+        }
+    }
+
+    #[test]
+    fn a_library_that_came_back_between_two_looks_does_not_get_the_samples_of_the_one_between() {
+        let (stays, library) = (module(1, 0x1000), module(2, 0x5000));
+        let both = |loaded, unloaded| list(loaded, unloaded, &[&stays, &library]);
+        let mut history = ModuleHistory { anchor: Some(ModuleId(1)), ..ModuleHistory::default() };
+        history.begin_round();
+        history.look(both(2, 0));
+        assert_eq!(found(&history), Some(2), "its tables were made after the one look");
+        history.begin_round();
+        history.begin_round();
+        assert_eq!(
+            found(&history),
+            Some(2),
+            "looked at before and after the samples, and nothing has changed"
+        );
+        // It goes, another comes and goes, it comes back: the same list, and one generation, but for the counts.
+        history.look(both(4, 2));
+        assert_eq!(found(&history), Some(0), "the sample may be from in between");
+        history.begin_round();
+        assert_eq!(found(&history), Some(0), "the last round began before that");
+        history.begin_round();
+        assert_eq!(found(&history), Some(2), "both looks are from after that");
     }
 }

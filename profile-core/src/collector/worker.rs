@@ -119,6 +119,7 @@ impl<R> Worker<R> {
     }
 
     fn drain(&mut self, state: &mut State) {
+        state.modules.begin_round();
         for (index, block) in blocks().filter(|(_, block)| block.life() != Life::Free) {
             let Some(mut ring) = block.ring.consumer() else { continue };
             state.records.take(&mut ring);

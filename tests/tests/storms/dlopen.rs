@@ -77,9 +77,7 @@ fn names(figures: &Figures, turns: usize) {
         inside.saturating_sub(right + wrong),
         calling.saturating_sub(right + wrong),
     );
-    // Not yet none: where three libraries take turns at one address within milliseconds, one sample in several hundred was
-    // seen under the name of the library before.
-    assert!(wrong <= right / 100, "{wrong:?} under a wrong name, {right:?} under the right one");
+    assert_eq!(wrong, Duration::ZERO, "under a wrong name, and {right:?} under the right one");
     // Turns shorter than the profiler's look at the loader cannot be named for certain; most time is in longer ones.
     let all = figures.sampled / 4;
     assert!(right > all.mul_f64(if is_full() { 0.9 } else { 0.5 }), "{right:?} of some {all:?}");
