@@ -34,9 +34,12 @@ mod logging;
 mod metrics;
 #[cfg(feature = "opentelemetry")]
 mod otel;
+mod scope;
 
 pub use layer::ProfileLayer;
-pub use profile_core::context::{SampleContext, SpanContext, SpanId, SpanPath, TraceFlags, TraceId};
+pub use profile_core::context::{
+    LabelSet, Region, SampleContext, SpanContext, SpanId, SpanPath, TraceFlags, TraceId,
+};
 pub use profile_core::error::{Error, ErrorKind, Result};
 #[cfg(feature = "otlp-http")]
 pub use profile_core::export::OtlpHttpExporter;

@@ -1,9 +1,11 @@
 //! The only names that an expansion of `#[profiled]` may use. No part of the public interface: it changes with the
 //! macro, to whose very version `Cargo.toml` ties this crate.
 
+pub use crate::scope::scoped;
+pub use profile_core::scope::{Labels, RegionSite};
 pub use tracing;
 
-use std::fmt::{Debug, Display};
+use std::fmt::{self, Debug, Display};
 
 use tracing::field::{DebugValue, DisplayValue, Value};
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
@@ -91,6 +93,39 @@ pub fn debug<'a, T: Debug>(value: &'a T) -> DebugValue<&'a (dyn Debug + 'a)> {
 #[inline(always)]
 pub fn display<'a, T: Display>(value: &'a T) -> DisplayValue<&'a (dyn Display + 'a)> {
     tracing::field::display(value)
+}
+
+/// What a label holds. It is `Display` with an advice for everything else.
+#[diagnostic::on_unimplemented(
+    message = "a label cannot hold `{Self}`: it has no text",
+    label = "not `Display`",
+    note = "take its `Debug` form, or a part of it: `?order`, `id = order.id`"
+)]
+pub trait Labelled: Display {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Display> Labelled for T {}
+
+/// A label's value.
+#[inline(always)]
+pub fn label<T: Labelled>(value: &T) -> &dyn Display {
+    value
+}
+
+/// A label's value in its `Debug` form.
+#[inline(always)]
+pub fn label_debug<T: Debug>(value: &T) -> DebugText<'_> {
+    DebugText(value)
+}
+
+/// Something's `Debug` form as its text.
+#[derive(Debug)]
+pub struct DebugText<'a>(&'a dyn Debug);
+
+impl Display for DebugText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// Links the span to those that caused it.

@@ -26,7 +26,8 @@ use quote::ToTokens;
 use crate::args::Args;
 use crate::item::Item;
 
-/// Runs a function in a span of its own, so that the profiler's samples of its work carry that span.
+/// Runs a function in a span of its own, so that the profiler's samples of its work carry that span. Or, where a span
+/// would cost more than the function, in a [region](#span--false).
 ///
 /// ```
 /// use profile_layer::profiled;
@@ -125,6 +126,8 @@ use crate::item::Item;
 /// | `follows_from = ..` | the spans that caused this one | what can be iterated for spans or ids |
 /// | `err`, `err(..)` | an event with the error of a `Result` | `Debug` or `Display`, and `level = ..` |
 /// | `ret`, `ret(..)` | an event with the value returned | `Debug` or `Display`, and `level = ..` |
+/// | `labels(..)` | what samples of the function carry | [see below](#labels) |
+/// | `span = false` | a [region](#span--false) in the span's place | `true` or `false` |
 /// | `crate = ..` | where `profile-layer` is | a path |
 /// | `skip` | leave this one as it is | alone, on a member of a block |
 /// | `skip_all` | nothing | the default here, accepted for those who come from `#[instrument]` |
@@ -180,6 +183,52 @@ use crate::item::Item;
 ///     Ok(value)
 /// }
 /// ```
+///
+/// ## `labels`
+///
+/// Keys and values that samples carry while the function runs: attributes of OTLP samples, labels of pprof, and
+/// `sample.context().labels` of a profile in the process. They hold in everything that the function calls, until a function
+/// in it gives a key another value; in an async function for each poll. They follow calls: a task that is spawned begins
+/// without any.
+///
+/// ```
+/// # use profile_layer::profiled;
+/// # struct Order { tenant: String, lines: Vec<u32> }
+/// #[profiled(labels(tenant = order.tenant, size = if order.lines.len() > 100 { "large" } else { "small" }))]
+/// fn price(order: &Order) -> u32 {
+///     order.lines.iter().sum()
+/// }
+/// ```
+///
+/// The grammar is that of `fields`; a value is text, by `Display` unless `?` asks for `Debug`. It is evaluated only while
+/// samples are taken.
+///
+/// **Every distinct set of values is another series in a backend**, so label with what there is little of: a tenant, a
+/// route, a size class, not a user or a request. All bounds hold for the life of the process: at most 8 labels hold at
+/// once, there are at most 64 keys of 64 bytes, and 1024 combinations of values; values are cut after 128 bytes, and a key
+/// has at most 100 of them, the others are `[label values overflow]`. A label that finds no room leaves
+/// `labels_overflow="true"` in its place. Keys that samples have already (`trace_id`, `span_id`, `span_name`, `region`),
+/// `service.name`, `service_name` and names that begin with `__` are refused.
+///
+/// ## `span = false`
+///
+/// For functions that are too hot for a span: the function is a *region*. Its samples carry its name as the OTLP
+/// attribute and pprof label `region`, and as the frame `[region] name` in folded stacks, and keep the span around it. No
+/// subscriber hears of it. A call costs about 20 instructions, instead of hundreds for a span.
+///
+/// ```
+/// # use profile_layer::profiled;
+/// #[profiled(span = false)]
+/// fn digest(block: &[u8; 64]) -> u64 {
+///     block.iter().fold(0, |sum, byte| sum.rotate_left(5) ^ u64::from(*byte))
+/// }
+/// ```
+///
+/// Regions nest: a sample carries the innermost one, and a region ends on every way out, unwinding too. An async function
+/// is in its region while it is polled or dropped. What describes a span (`target`, `level`, `fields`, `parent`,
+/// `follows_from`, `err`, `ret`) has no place here and is refused; `name`, `labels` and `crate` go with it. On a block it
+/// makes regions of all functions in it but those that say `span = true`. A process has at most 4096 regions; the others
+/// are `[regions overflow]`.
 ///
 /// ## `crate`
 ///

@@ -62,8 +62,9 @@ fn settle_member(around: Option<&Around>, function: &mut Function) -> Result<()>
 
 fn settle_function(args: Args, function: &mut Function) -> Result<()> {
     valid::check_fit(function)?;
+    valid::check_spanless(&args)?;
     valid::check_reports(&args, function)?;
-    valid::check_fields(&args.fields, function)?;
+    valid::check_arguments(&args, function)?;
     function.args = Some(args);
     Ok(())
 }

@@ -32,8 +32,21 @@ pub(crate) fn check_fit(function: &Function) -> Result<()> {
     Ok(())
 }
 
+/// What is said of a span where there is none. (Of the blocks around a function nothing but `span` itself can be meant.)
+pub(crate) fn check_spanless(args: &Args) -> Result<()> {
+    let of_span = args.written().find(|(key, _)| key.of_span);
+    let Some((key, place)) = of_span.filter(|_| !args.makes_span()) else { return Ok(()) };
+    let advice = match (args.says("span"), key.word) {
+        (false, _) => "the block around this says `span = false`; add `span = true`",
+        (true, "fields") => "`span = false` makes none; what samples should carry goes into `labels(..)`",
+        (true, _) => "`span = false` makes none",
+    };
+    Err(Error::new(place, format!("`{}` says something about the span, and {advice}", key.word)))
+}
+
 /// Arguments that make sense on one function only.
 pub(crate) fn check_block(args: &Args) -> Result<()> {
+    check_spanless(args)?;
     args.written().try_for_each(|(key, place)| match key.on {
         On::All => Ok(()),
         On::Function(reason) => {
@@ -80,27 +93,29 @@ pub(crate) fn check_reports(args: &Args, function: &Function) -> Result<()> {
 }
 
 /// A field without a value must be an argument: else a slip in its name would record nothing, or some global.
-pub(crate) fn check_fields(fields: &[Field], function: &Function) -> Result<()> {
+pub(crate) fn check_arguments(args: &Args, function: &Function) -> Result<()> {
+    check_places(&args.fields, function, |name| format!(", or `{name} = Empty` to record it later"))?;
+    check_places(&args.labels, function, |_| String::new())
+}
+
+fn check_places(fields: &[Field], function: &Function, or: fn(&str) -> String) -> Result<()> {
     for field in fields {
         let Value::Argument(place) = &field.value else { continue };
         let Some(first) = place.first() else { continue };
         if !function.sig.inputs.iter().any(|input| binds(input, first)) {
-            return Err(Error::new(first.span(), not_an_argument(place, first, &function.sig.ident)));
+            return Err(Error::new(first.span(), not_an_argument(place, first, &function.sig.ident, or)));
         }
     }
     Ok(())
 }
 
-fn not_an_argument(place: &Place, first: &Ident, function: &Ident) -> String {
+fn not_an_argument(place: &Place, first: &Ident, function: &Ident, or: fn(&str) -> String) -> String {
     if first == "self" {
         return format!("`{function}` has no `self`");
     }
     let name: Vec<_> = place.iter().map(ToString::to_string).collect();
     let name = name.join(".");
-    format!(
-        "`{first}` is not an argument of `{function}`: write `{name} = value`, \
-         or `{name} = Empty` to record it later"
-    )
+    format!("`{first}` is not an argument of `{function}`: write `{name} = value`{}", or(&name))
 }
 
 fn binds(input: &FnArg, name: &Ident) -> bool {

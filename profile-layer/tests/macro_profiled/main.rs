@@ -9,4 +9,5 @@ mod asynchronous;
 mod beside;
 mod blocks;
 mod recorder;
+mod regions;
 mod sync;

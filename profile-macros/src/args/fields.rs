@@ -47,11 +47,16 @@ pub(crate) enum Value {
 pub(crate) type Place = Punctuated<Ident, Token![.]>;
 
 pub(super) fn read(input: ParseStream<'_>) -> Result<Vec<Field>> {
+    read_as("field", input)
+}
+
+/// The same list for something else that is written like it; `what` is its name in errors.
+pub(super) fn read_as(what: &str, input: ParseStream<'_>) -> Result<Vec<Field>> {
     let mut fields: Vec<Field> = Vec::new();
     while !input.is_empty() {
-        let field = field(input)?;
+        let field = field(what, input)?;
         if fields.iter().any(|other| other.name == field.name) {
-            return Err(Error::new(field.name.span(), "this field is listed twice"));
+            return Err(Error::new(field.name.span(), format!("this {what} is listed twice")));
         }
         fields.push(field);
         super::comma(input)?;
@@ -59,36 +64,37 @@ pub(super) fn read(input: ParseStream<'_>) -> Result<Vec<Field>> {
     Ok(fields)
 }
 
-fn field(input: ParseStream<'_>) -> Result<Field> {
+fn field(what: &str, input: ParseStream<'_>) -> Result<Field> {
     let format = sigil(input)?;
     if input.peek(LitStr) {
-        return given(input, Name::Text(input.parse()?), format);
+        return given(what, input, Name::Text(input.parse()?), format);
     }
     if input.peek(syn::token::Brace) {
-        return given(input, Name::Constant(input.parse()?), format);
+        return given(what, input, Name::Constant(input.parse()?), format);
     }
-    let place = place(input)?;
+    let place = place(what, input)?;
     let name = Name::Text(place_name(&place));
     if input.peek(Token![=]) {
-        return given(input, name, format);
+        return given(what, input, name, format);
     }
     Ok(Field { name, format, value: Value::Argument(place) })
 }
 
 /// The rest of a field whose value is written out.
-fn given(input: ParseStream<'_>, name: Name, before: Option<Format>) -> Result<Field> {
+fn given(what: &str, input: ParseStream<'_>, name: Name, before: Option<Format>) -> Result<Field> {
     if before.is_some() {
         return Err(Error::new(name.span(), "the sigil goes before the value: `name = %value`"));
     }
     if !input.peek(Token![=]) {
+        let empty = if what == "field" { ", or `name = Empty`" } else { "" };
         return Err(Error::new(
             name.span(),
-            "this field has no value: write `name = value`, or `name = Empty`",
+            format!("this {what} has no value: write `name = value`{empty}"),
         ));
     }
     input.parse::<Token![=]>()?;
     if input.is_empty() || input.peek(Token![,]) {
-        return Err(Error::new(name.span(), "this field has no value after the `=`"));
+        return Err(Error::new(name.span(), format!("this {what} has no value after the `=`")));
     }
     let format = sigil(input)?;
     let value = match input.parse()? {
@@ -108,13 +114,11 @@ fn sigil(input: ParseStream<'_>) -> Result<Option<Format>> {
     Ok(None)
 }
 
-fn place(input: ParseStream<'_>) -> Result<Place> {
+fn place(what: &str, input: ParseStream<'_>) -> Result<Place> {
     let word = |input: ParseStream<'_>| {
         input.call(Ident::parse_any).map_err(|error| {
-            Error::new(
-                error.span(),
-                "expected a field: `argument`, `name = value`, with `%` or `?` before the value",
-            )
+            let forms = "`argument`, `name = value`, with `%` or `?` before the value";
+            Error::new(error.span(), format!("expected a {what}: {forms}"))
         })
     };
     let mut place = Place::new();

@@ -5,6 +5,7 @@
 //! arguments are found in one place for all of them, and a new argument is a new row.
 
 mod fields;
+mod labels;
 mod suggest;
 mod values;
 
@@ -14,7 +15,8 @@ pub(crate) use self::values::{Format, Level, Report, Text};
 use proc_macro2::Span;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
-use syn::{Error, Expr, Ident, LitStr, Path, Result, Token};
+use syn::spanned::Spanned;
+use syn::{Error, Expr, ExprLit, Ident, Lit, LitStr, Path, Result, Token};
 
 /// What one `#[profiled(..)]` says.
 #[derive(Clone, Default)]
@@ -28,6 +30,8 @@ pub(crate) struct Args {
     pub(crate) follows_from: Option<Expr>,
     pub(crate) err: Option<Report>,
     pub(crate) ret: Option<Report>,
+    pub(crate) labels: Vec<Field>,
+    span: Option<bool>,
     pub(crate) skip: bool,
     written: Vec<(&'static Key, Span)>,
 }
@@ -38,6 +42,8 @@ pub(crate) struct Key {
     /// How it is written; shown when its value is missing.
     usage: &'static str,
     pub(crate) on: On,
+    /// Whether it says something about the span, and thus nothing where there is none.
+    pub(crate) of_span: bool,
     read: fn(&mut Args, &Word<'_>) -> Result<()>,
 }
 
@@ -52,27 +58,31 @@ pub(crate) enum On {
 
 #[rustfmt::skip]
 const KEYS: &[Key] = &[
-    Key { word: "name", usage: "name = \"checkout\"", on: On::Function("every function of the block would have it"),
+    Key { word: "name", usage: "name = \"checkout\"", on: On::Function("every function of the block would have it"), of_span: false,
           read: |args, word| word.value().map(|value| args.name = Some(value)) },
-    Key { word: "target", usage: "target = \"shop::orders\"", on: On::All,
+    Key { word: "target", usage: "target = \"shop::orders\"", on: On::All, of_span: true,
           read: |args, word| word.value().map(|value| args.target = Some(value)) },
-    Key { word: "level", usage: "level = \"debug\"", on: On::All,
+    Key { word: "level", usage: "level = \"debug\"", on: On::All, of_span: true,
           read: |args, word| word.value().map(|value| args.level = Some(value)) },
-    Key { word: "fields", usage: "fields(order_id, total = cart.total())", on: On::All,
+    Key { word: "fields", usage: "fields(order_id, total = cart.total())", on: On::All, of_span: true,
           read: |args, word| word.list(fields::read).map(|list| args.fields = list) },
-    Key { word: "parent", usage: "parent = &span", on: On::All,
+    Key { word: "parent", usage: "parent = &span", on: On::All, of_span: true,
           read: |args, word| word.value().map(|value| args.parent = Some(value)) },
-    Key { word: "follows_from", usage: "follows_from = [&span]", on: On::All,
+    Key { word: "follows_from", usage: "follows_from = [&span]", on: On::All, of_span: true,
           read: |args, word| word.value().map(|value| args.follows_from = Some(value)) },
-    Key { word: "err", usage: "err(Debug, level = \"warn\")", on: On::Function("not all in the block return a `Result`"),
+    Key { word: "err", usage: "err(Debug, level = \"warn\")", on: On::Function("not all in the block return a `Result`"), of_span: true,
           read: |args, word| word.report().map(|value| args.err = Some(value)) },
-    Key { word: "ret", usage: "ret(Display, level = \"debug\")", on: On::Function("put it on those whose results you want"),
+    Key { word: "ret", usage: "ret(Display, level = \"debug\")", on: On::Function("put it on those whose results you want"), of_span: true,
           read: |args, word| word.report().map(|value| args.ret = Some(value)) },
-    Key { word: "skip", usage: "skip", on: On::All,
+    Key { word: "labels", usage: "labels(tenant = order.tenant)", on: On::All, of_span: false,
+          read: |args, word| word.list(labels::read).map(|list| args.labels = list) },
+    Key { word: "span", usage: "span = false", on: On::All, of_span: false,
+          read: |args, word| word.switch().map(|value| args.span = Some(value)) },
+    Key { word: "skip", usage: "skip", on: On::All, of_span: false,
           read: |args, word| word.alone().map(|()| args.skip = true) },
-    Key { word: "skip_all", usage: "skip_all", on: On::All,
+    Key { word: "skip_all", usage: "skip_all", on: On::All, of_span: false,
           read: |_, word| word.alone() },
-    Key { word: "crate", usage: "crate = path::to::profile_layer", on: On::All,
+    Key { word: "crate", usage: "crate = path::to::profile_layer", on: On::All, of_span: false,
           read: |args, word| word.value().map(|value| args.krate = Some(value)) },
 ];
 
@@ -102,16 +112,30 @@ impl Args {
         self.written.iter().copied()
     }
 
+    /// Whether the argument of this name is written here, and not on a block around this.
+    pub(crate) fn says(&self, word: &str) -> bool {
+        self.written().any(|(key, _)| key.word == word)
+    }
+
     /// Where the argument of this name stands.
     pub(crate) fn place(&self, word: &str) -> Span {
         self.written().find(|(key, _)| key.word == word).map_or_else(Span::call_site, |(_, span)| span)
     }
 
+    /// Whether the function gets a span; else it gets a region.
+    pub(crate) fn makes_span(&self) -> bool {
+        self.span != Some(false)
+    }
+
     /// These arguments, with what they leave open taken from those of the block around the function.
     pub(crate) fn within(mut self, block: &Self) -> Self {
-        let inherited =
-            block.fields.iter().filter(|field| !self.fields.iter().any(|own| own.name == field.name));
-        self.fields = inherited.cloned().chain(self.fields.iter().cloned()).collect();
+        let joined = |block: &[Field], own: &[Field]| -> Vec<Field> {
+            let inherited = block.iter().filter(|field| !own.iter().any(|own| own.name == field.name));
+            inherited.chain(own).cloned().collect()
+        };
+        self.fields = joined(&block.fields, &self.fields);
+        self.labels = joined(&block.labels, &self.labels);
+        self.span = self.span.or(block.span);
         self.krate = self.krate.or_else(|| block.krate.clone());
         self.target = self.target.or_else(|| block.target.clone());
         self.level = self.level.or_else(|| block.level.clone());
@@ -157,6 +181,15 @@ impl Word<'_> {
             return Err(self.usage());
         }
         self.input.parse()
+    }
+
+    /// `key = true` or `key = false`
+    fn switch(&self) -> Result<bool> {
+        let value: Expr = self.value()?;
+        match &value {
+            Expr::Lit(ExprLit { lit: Lit::Bool(switch), .. }) => Ok(switch.value),
+            other => Err(Error::new(other.span(), "expected `true` or `false`")),
+        }
     }
 
     /// `key(..)`

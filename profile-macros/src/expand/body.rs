@@ -33,11 +33,20 @@ pub(super) fn profiled(function: &Function, args: &Args) -> TokenStream {
 /// The braces around both are the macro's and thus of this crate's edition, in which the temporaries of a last
 /// expression go before its block's variables: they are dropped within the span whatever the user's edition is.
 fn sync(runtime: &Runtime<'_>, body: &Group, returned: &ReturnType) -> TokenStream {
-    let (private, level, span) = (runtime.private(), runtime.level(), runtime.span());
     let body = if runtime.reports() { reported(runtime, body, returned) } else { as_last_expression(body) };
+    let labels = runtime.labels().map(|labels| ours!(#labels let __labelled = __labels.enter();));
+    if let Some(region) = runtime.region() {
+        return ours! {{
+            #labels
+            let __profiled = #region.enter();
+            #body
+        }};
+    }
+    let (private, level, span) = (runtime.private(), runtime.level(), runtime.span());
     ours! {{
         let __profiled;
         if #private::enabled(#level) { __profiled = #span.entered(); }
+        #labels
         #body
     }}
 }
@@ -74,7 +83,6 @@ fn future(
     declared: Option<&Type>,
     body: &(impl ToTokens + Spanned),
 ) -> TokenStream {
-    let (tracing, span) = (runtime.tracing(), runtime.span());
     let return_type = declared.and_then(writable).map(|ty| return_type(runtime, &ty));
     let body = as_last_expression(body);
     let mut work = ours!(async #capture { #return_type #body });
@@ -82,8 +90,22 @@ fn future(
         let events = runtime.events();
         work = ours! { async #capture { let __returned = #work.await; #events __returned } };
     }
+    let (labels, region) = (runtime.labels(), runtime.region());
+    if labels.is_some() || region.is_some() {
+        let private = runtime.private();
+        let some = |tokens: TokenStream| ours!(::core::option::Option::Some(#tokens));
+        let none = || ours!(::core::option::Option::None);
+        let scope = region.map_or_else(none, some);
+        let held = labels.as_ref().map_or_else(none, |_| some(ours!(__labels)));
+        work = ours!(#private::scoped(#scope, #held, #work));
+    }
+    if !runtime.args().makes_span() {
+        return ours!(#labels #work.await);
+    }
+    let (tracing, span) = (runtime.tracing(), runtime.span());
     ours! {
         let __profiled = #span;
+        #labels
         #tracing::Instrument::instrument(#work, __profiled).await
     }
 }

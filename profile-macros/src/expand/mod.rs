@@ -2,7 +2,8 @@
 //!
 //! A sync body becomes an inner block behind a guard: no closure, so `return`, `?`, coercions, inference and
 //! `#[track_caller]` work as before, and the guard leaves the span on every way out, unwinding too. An async body
-//! becomes an instrumented async block. Names of ours have the macro's own hygiene: the user's code cannot see them.
+//! becomes an instrumented async block. Labels, and the region of a function without a span, are guards of the same kind;
+//! a future sets them for each poll. Names of ours have the macro's own hygiene: the user's code cannot see them.
 
 use proc_macro2::{Delimiter, Group, TokenStream};
 use quote::{ToTokens, quote};
@@ -15,6 +16,7 @@ macro_rules! ours {
 }
 
 mod body;
+mod scope;
 mod span;
 
 impl ToTokens for Item {

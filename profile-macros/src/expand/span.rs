@@ -26,6 +26,15 @@ impl<'a> Runtime<'a> {
         Self { args, name }
     }
 
+    pub(super) fn args(&self) -> &Args {
+        self.args
+    }
+
+    /// The name of the span or region.
+    pub(super) fn name(&self) -> &TokenStream {
+        &self.name
+    }
+
     /// The module of the helpers.
     pub(super) fn private(&self) -> TokenStream {
         self.private_at(Span::mixed_site())
@@ -153,7 +162,7 @@ impl<'a> Runtime<'a> {
 }
 
 /// The expression as it may stand behind a `&`.
-fn operand(expr: &Expr) -> TokenStream {
+pub(super) fn operand(expr: &Expr) -> TokenStream {
     match expr {
         Expr::Binary(_) | Expr::Cast(_) | Expr::Range(_) | Expr::Assign(_) => {
             quote_spanned!(expr.span()=> (#expr))

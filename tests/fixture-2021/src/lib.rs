@@ -20,6 +20,8 @@ extern crate renamed as profile_layer;
 
 #[path = "../../fixture-2024/src/forms.rs"]
 pub mod forms;
+#[path = "../../fixture-2024/src/regions.rs"]
+pub mod regions;
 
 /// Someone else's re-export.
 pub mod facade {
@@ -29,6 +31,10 @@ pub mod facade {
 /// By the dependency's new name.
 #[renamed::profiled(crate = renamed)]
 pub fn by_name() {}
+
+/// The region of another crate's name.
+#[renamed::profiled(crate = renamed, span = false, labels(a = 1))]
+pub async fn region() {}
 
 /// By a path in this crate, with everything that names the runtime.
 ///

@@ -17,3 +17,4 @@
 #![warn(unused_results, variant_size_differences, elided_lifetimes_in_paths, explicit_outlives_requirements)]
 
 pub mod forms;
+pub mod regions;

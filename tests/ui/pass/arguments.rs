@@ -50,6 +50,28 @@ fn reports_by_level() -> Result<u8, String> {
     Ok(1)
 }
 
+#[profiled(span = false)]
+fn region() {}
+
+#[profiled("region", span = false, skip_all, crate = ::profile_layer)]
+fn named_region() {}
+
+#[profiled(name = NAME, span = true, level = "debug")]
+fn span() {}
+
+#[profiled(labels())]
+fn no_labels() {}
+
+#[profiled(labels(a, %b, ?c, d.e = 1, f = %a, g = ?c, "i j" = 2, { NAME } = 3, r#type = a,))]
+fn labels(a: u8, b: &str, c: &[u8]) {
+    let _ = (a, b, c);
+}
+
+#[profiled(span = false, labels(half = a / 2, b = b.len()))]
+fn labelled_region(a: u8, b: &str) {
+    let _ = (a, b);
+}
+
 #[profiled(crate = ::profile_layer)]
 fn by_path() {}
 
@@ -70,6 +92,12 @@ fn main() {
     fields(1, "b", &[]);
     relations();
     let _ = (reports(), reports_by_format(), reports_by_level());
+    region();
+    named_region();
+    span();
+    no_labels();
+    labels(1, "b", &[]);
+    labelled_region(1, "b");
     by_path();
     skipped();
     qualified();
