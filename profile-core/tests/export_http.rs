@@ -4,9 +4,10 @@
 
 mod export_support;
 
+use export_support::http::{exporter, run_one};
 use export_support::{
-    PATIENCE, POURED_AT_MOST, Server, Step, account, assert_adds_up, exporter, processor, profile,
-    profile_of, resource, run_one, wait_until,
+    PATIENCE, POURED_AT_MOST, Server, Step, account, assert_adds_up, processor, profile, profile_of,
+    resource, wait_until,
 };
 use profile_core::error::ErrorKind;
 use profile_core::export::{Compression, OtlpHttpExporter, OtlpSettings, ProfileProcessor};
@@ -308,7 +309,6 @@ fn malformed_settings_fail_to_build_with_one_clear_error() {
     for (built, words) in [
         (builder().with_endpoint("localhost:4318").build(), "\"localhost:4318\" is not a URL"),
         (builder().with_profiles_endpoint("http://").build(), "no valid host"),
-        (builder().with_endpoint("https://localhost:4318").build(), "needs TLS"),
         (builder().with_endpoint("http://user:s3cret@localhost").build(), "credentials"),
         (builder().with_header("no name", "s3cret").build(), "not a header name"),
         (builder().with_header("x", "s3cret\r\ny: z").build(), "not printable"),
@@ -319,5 +319,10 @@ fn malformed_settings_fail_to_build_with_one_clear_error() {
         assert_eq!(error.kind(), ErrorKind::Config);
         let text = format!("{error} {error:?}");
         assert!(text.contains(words) && !text.contains("s3cret"), "{text}");
+    }
+    #[cfg(not(feature = "tls"))]
+    {
+        let error = builder().with_endpoint("https://localhost:4318").build().unwrap_err();
+        assert!(error.to_string().contains("enable the feature tls"), "{error}");
     }
 }

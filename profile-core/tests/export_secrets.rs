@@ -4,7 +4,8 @@
 
 mod export_support;
 
-use export_support::{PATIENCE, Server, Step, exporter, processor, profile};
+use export_support::http::exporter;
+use export_support::{PATIENCE, Server, Step, processor, profile};
 use profile_core::diag::{Level, set_sink};
 use profile_core::export::ProfileProcessor;
 use profile_core::stats::Stats;

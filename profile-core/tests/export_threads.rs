@@ -4,7 +4,8 @@
 
 mod export_support;
 
-use export_support::{PATIENCE, Server, Step, exporter, processor, profile, wait_until};
+use export_support::http::exporter;
+use export_support::{PATIENCE, Server, Step, processor, profile, wait_until};
 use profile_core::export::ProfileProcessor;
 use profile_core::stats::Stats;
 use std::fs;

@@ -41,14 +41,17 @@ pub use profile_core::context::{
     LabelSet, Region, SampleContext, SpanContext, SpanId, SpanPath, TraceFlags, TraceId,
 };
 pub use profile_core::error::{Error, ErrorKind, Result};
+#[cfg(feature = "grpc")]
+pub use profile_core::export::OtlpGrpcExporter;
 #[cfg(feature = "otlp-http")]
 pub use profile_core::export::OtlpHttpExporter;
 pub use profile_core::export::{
-    BatchProfileProcessor, ExportError, ExportReceipt, FileExporter, FileFormat, FileMode, ProfileExporter,
-    ProfileProcessor,
+    BatchProfileProcessor, Compression, ExportError, ExportReceipt, FileExporter, FileFormat, FileMode,
+    ProfileExporter, ProfileProcessor,
 };
 pub use profile_core::profile::{Profile, ProfileBatch, SpanScope};
 pub use profile_core::profiler::{ProfileCollector, ProfilerBuilder, Report, SpanReport, Status};
+pub use profile_core::resource::Resource;
 pub use profile_core::stats::StatsSnapshot;
 pub use profile_macros::profiled;
 pub use profiler::{Profiler, init};

@@ -52,12 +52,17 @@ impl<'a> Env<'a> {
 
     /// True only for "true", in any case.
     pub(crate) fn boolean(&mut self, name: &str) -> bool {
+        self.flag(name).unwrap_or(false)
+    }
+
+    /// "true" or "false", in any case.
+    pub(crate) fn flag(&mut self, name: &str) -> Option<bool> {
         let parse = |text: &str| match text.to_ascii_lowercase().as_str() {
             "true" => Ok(true),
             "false" => Ok(false),
             _ => Err("is neither true nor false"),
         };
-        self.value(name, str::to_owned, parse).unwrap_or(false)
+        self.value(name, str::to_owned, parse)
     }
 
     /// A whole number within `range`.

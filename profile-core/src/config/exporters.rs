@@ -4,14 +4,14 @@ use super::Environment;
 use super::env::Env;
 use crate::diag;
 use crate::error::Result;
-use crate::export::{DEFAULT_DIRECTORY, FileExporter, ProfileExporter};
+use crate::export::{DEFAULT_DIRECTORY, FileExporter, ProfileExporter, Protocol};
 use std::path::Path;
 
 /// An exporter that the environment can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExporterKind {
-    /// `otlp`: OTLP over HTTP.
+    /// `otlp`: OTLP, over what `OTEL_EXPORTER_OTLP_PROTOCOL` names.
     Otlp,
     /// `file`: files in a directory.
     File,
@@ -32,6 +32,9 @@ pub struct Exporters {
 const NOTICE: &str = "profiles are collected but go nowhere, since no exporter is configured: add one in the program, \
                       or set OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_PROFILES_EXPORTER=file";
 
+/// Whether OTLP can be sent in any way.
+const HAS_OTLP: bool = cfg!(any(feature = "otlp-http", feature = "grpc"));
+
 /// `OTEL_PROFILES_EXPORTER`. A list of which nothing can be used is ignored as a whole.
 pub(super) fn read(env: &mut Env<'_>) -> Option<Vec<ExporterKind>> {
     const NAME: &str = "OTEL_PROFILES_EXPORTER";
@@ -39,11 +42,11 @@ pub(super) fn read(env: &mut Env<'_>) -> Option<Vec<ExporterKind>> {
     let mut kinds = Vec::new();
     for name in &names {
         match name.as_str() {
-            "otlp" if cfg!(feature = "otlp-http") => kinds.push(ExporterKind::Otlp),
+            "otlp" if HAS_OTLP => kinds.push(ExporterKind::Otlp),
             "file" => kinds.push(ExporterKind::File),
             "none" if names.len() == 1 => return Some(kinds),
             "none" => env.warn(NAME, name, "stands beside other names"),
-            "otlp" => env.warn(NAME, name, "is not built in: enable the feature otlp-http"),
+            "otlp" => env.warn(NAME, name, "is not built in: enable the feature otlp-http or grpc"),
             "pyroscope" | "console" => env.warn(NAME, name, "is not supported yet"),
             _ => env.warn(NAME, name, "is not one of: otlp, file, none"),
         }
@@ -65,7 +68,7 @@ impl Environment {
     pub fn named_exporters(&self) -> Vec<ExporterKind> {
         match &self.exporters {
             Some(kinds) => kinds.clone(),
-            None if self.otlp.has_endpoint() && cfg!(feature = "otlp-http") => vec![ExporterKind::Otlp],
+            None if self.otlp.has_endpoint() && HAS_OTLP => vec![ExporterKind::Otlp],
             None => Vec::new(),
         }
     }
@@ -93,17 +96,28 @@ impl Environment {
 
     fn make(&self, kind: ExporterKind) -> Result<Box<dyn ProfileExporter>> {
         match kind {
-            #[cfg(feature = "otlp-http")]
-            ExporterKind::Otlp => {
-                let builder = crate::export::OtlpHttpExporter::builder().with_settings(self.otlp.clone());
-                Ok(Box::new(builder.build()?))
-            }
-            #[cfg(not(feature = "otlp-http"))]
-            ExporterKind::Otlp => Err(crate::error::Error::config("exporter", "otlp", "is not built in")),
+            ExporterKind::Otlp => self.make_otlp(),
             ExporterKind::File => {
                 let directory = self.directory.as_deref().unwrap_or(Path::new(DEFAULT_DIRECTORY));
                 Ok(Box::new(FileExporter::builder().with_directory(directory).build()?))
             }
+        }
+    }
+
+    fn make_otlp(&self) -> Result<Box<dyn ProfileExporter>> {
+        match self.otlp.protocol.unwrap_or(Protocol::default_of_build()) {
+            #[cfg(feature = "grpc")]
+            Protocol::Grpc => {
+                let builder = crate::export::OtlpGrpcExporter::builder().with_settings(self.otlp.clone());
+                Ok(Box::new(builder.build()?))
+            }
+            #[cfg(feature = "otlp-http")]
+            Protocol::HttpProtobuf | Protocol::HttpJson => {
+                let builder = crate::export::OtlpHttpExporter::builder().with_settings(self.otlp.clone());
+                Ok(Box::new(builder.build()?))
+            }
+            #[allow(unreachable_patterns, reason = "reached in a build that lacks one of the two")]
+            _ => Err(crate::error::Error::config("exporter", "otlp", "is not built in")),
         }
     }
 }

@@ -4,12 +4,15 @@
 //! |---|---|
 //! | `OTEL_SDK_DISABLED` | `true`: no profiler |
 //! | `OTEL_PROFILES_EXPORTER` | where profiles go: `otlp`, `file`, `none`, or several with commas |
-//! | `OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT` | the URL that takes profiles, used as it is |
-//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | a base URL; `/v1development/profiles` is appended |
-//! | `OTEL_EXPORTER_OTLP_[PROFILES_]PROTOCOL` | `http/protobuf` |
+//! | `OTEL_EXPORTER_OTLP_[PROFILES_]PROTOCOL` | `http/protobuf` (the default), `http/json` or `grpc` |
+//! | `OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT` | over HTTP the URL that takes profiles, used as it is; over gRPC the server |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | over HTTP a base URL, to which `/v1development/profiles` is appended; over gRPC the server |
+//! | `OTEL_EXPORTER_OTLP_[PROFILES_]INSECURE` | `true`: a gRPC endpoint without a scheme is `http` instead of `https` |
 //! | `OTEL_EXPORTER_OTLP_[PROFILES_]HEADERS` | `name=value,…`, percent-encoded |
 //! | `OTEL_EXPORTER_OTLP_[PROFILES_]TIMEOUT` | of a request, in milliseconds; 10000 by default |
-//! | `OTEL_EXPORTER_OTLP_[PROFILES_]COMPRESSION` | `none` or `gzip` |
+//! | `OTEL_EXPORTER_OTLP_[PROFILES_]COMPRESSION` | `none`, `gzip` or `zstd` |
+//! | `OTEL_EXPORTER_OTLP_[PROFILES_]CERTIFICATE` | the PEM file of the roots to trust instead of the system's |
+//! | `OTEL_EXPORTER_OTLP_[PROFILES_]CLIENT_CERTIFICATE`, `…CLIENT_KEY` | the PEM files to show to the server |
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | see [`Resource`] |
 //! | `PROFILE_FREQUENCY` | samples a second of CPU time, 1 to 1000; 99 by default |
 //! | `PROFILE_WINDOW` | the length of a profile in seconds, 1 to 60; 10 by default |

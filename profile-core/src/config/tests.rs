@@ -58,6 +58,7 @@ fn every_variable_is_read() {
     assert_eq!(all.directory, Some(PathBuf::from("/var/tmp/p")));
 }
 
+#[cfg(feature = "otlp-http")]
 #[test]
 fn otlp_variables_of_the_signal_go_before_the_common_ones() {
     let common = [
@@ -72,19 +73,23 @@ fn otlp_variables_of_the_signal_go_before_the_common_ones() {
         ("OTEL_EXPORTER_OTLP_PROFILES_HEADERS", "b=2,c=3"),
         ("OTEL_EXPORTER_OTLP_PROFILES_TIMEOUT", "2500"),
         ("OTEL_EXPORTER_OTLP_PROFILES_COMPRESSION", "none"),
+        ("OTEL_EXPORTER_OTLP_PROFILES_PROTOCOL", "http/json"),
     ];
+    let no_tls = format!("{:?}", OtlpSettings::default().tls);
     assert_eq!(
         otlp(&common),
         format!(
-            "OtlpSettings {{ endpoint: Some(Endpoint(http://common:4318/base/v1development/profiles)), \
-             headers: [\"a\"], timeout: Some({:?}), compression: Some(Gzip) }}",
+            "OtlpSettings {{ protocol: Some(HttpProtobuf), endpoint: Some(Base(http://common:4318/base/)), \
+             headers: [\"a\"], timeout: Some({:?}), compression: Some(Gzip), tls: {no_tls} }}",
             Duration::MAX
         )
     );
     assert_eq!(
         otlp(&[common.as_slice(), &of_signal].concat()),
-        "OtlpSettings { endpoint: Some(Endpoint(http://own:4318/as/is)), headers: [\"b\", \"c\"], \
-         timeout: Some(2.5s), compression: Some(None) }"
+        format!(
+            "OtlpSettings {{ protocol: Some(HttpJson), endpoint: Some(Whole(http://own:4318/as/is)), \
+             headers: [\"b\", \"c\"], timeout: Some(2.5s), compression: Some(None), tls: {no_tls} }}"
+        )
     );
 }
 
@@ -96,9 +101,15 @@ fn a_malformed_value_is_named_in_one_warning_and_ignored() {
         ("OTEL_PROFILES_EXPORTER", "pyroscope"),
         ("OTEL_PROFILES_EXPORTER", "OTLP"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector"),
         ("OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT", "http://"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT", "http://user:pass@host"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/xml"),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "1"),
+        ("OTEL_EXPORTER_OTLP_PROFILES_INSECURE", "maybe"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nonexistent/ca.pem"),
+        ("OTEL_EXPORTER_OTLP_PROFILES_CERTIFICATE", "/dev/null"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/nonexistent/client.pem"),
+        ("OTEL_EXPORTER_OTLP_PROFILES_CLIENT_KEY", "/nonexistent/key.pem"),
         ("OTEL_EXPORTER_OTLP_PROFILES_PROTOCOL", "smtp"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
         ("OTEL_EXPORTER_OTLP_PROFILES_TIMEOUT", "-1"),
@@ -113,7 +124,8 @@ fn a_malformed_value_is_named_in_one_warning_and_ignored() {
     ] {
         let environment = environment(&[(name, value)]);
         let [warning] = environment.warnings.as_slice() else { panic!("{name}: {:?}", environment.warnings) };
-        assert!(warning.starts_with(&format!("{name}: {value:?} ")), "{warning}");
+        let shown = value.replace("user:pass", "***");
+        assert!(warning.starts_with(&format!("{name}: {shown:?} ")), "{warning}");
         let ignored = Environment { warnings: Vec::new(), ..environment };
         assert_eq!(ignored, Environment::default(), "{name}={value}");
     }
@@ -129,7 +141,49 @@ fn a_malformed_value_does_not_hide_the_common_one() {
     ]);
     assert_eq!(environment.warnings.len(), 2);
     let otlp = format!("{:?}", environment.otlp);
-    assert!(otlp.contains("http://common/v1development/profiles") && otlp.contains("7ms"), "{otlp}");
+    assert!(otlp.contains("Base(http://common)") && otlp.contains("7ms"), "{otlp}");
+}
+
+#[test]
+fn a_protocol_that_is_not_built_in_is_a_warning_and_so_is_what_it_needs() {
+    for (name, value, built_in) in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", cfg!(feature = "grpc")),
+        ("OTEL_EXPORTER_OTLP_PROFILES_PROTOCOL", "http/json", cfg!(feature = "otlp-http")),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", cfg!(feature = "zstd")),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector", cfg!(feature = "tls")),
+    ] {
+        let warnings = environment(&[(name, value)]).warnings;
+        let expected = usize::from(!built_in);
+        assert!(
+            warnings.len() == expected && warnings.iter().all(|text| text.contains("feature")),
+            "{warnings:?}"
+        );
+    }
+}
+
+/// Sources: <https://opentelemetry.io/docs/specs/otel/protocol/exporter/#endpoint-urls-for-otlphttp> and the options
+/// above it.
+#[cfg(feature = "grpc")]
+#[test]
+fn a_grpc_endpoint_has_a_scheme_or_insecure_decides_on_one() {
+    const GRPC: (&str, &str) = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    let name = |endpoint: &str, insecure: &str| {
+        let variables =
+            [GRPC, ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_EXPORTER_OTLP_INSECURE", insecure)];
+        let environment = environment(&variables);
+        let warnings = environment.warnings.len();
+        let exporters = environment.exporters(Vec::new()).exporters;
+        (exporters.iter().map(|exporter| exporter.name().to_owned()).collect::<String>(), warnings)
+    };
+    for (endpoint, insecure, expected) in [
+        ("http://collector:4317", "", "otlp grpc http://collector:4317"),
+        ("http://collector:4317/", "false", "otlp grpc http://collector:4317/"),
+        ("collector:4317", "true", "otlp grpc http://collector:4317"),
+    ] {
+        assert_eq!(name(endpoint, insecure), (expected.to_owned(), 0));
+    }
+    assert_eq!(name("http://collector:4317/path", "").1, 1, "gRPC has no path");
+    assert_eq!(name("collector:4317", "").1, usize::from(cfg!(not(feature = "tls"))), "https by default");
 }
 
 #[test]
@@ -149,7 +203,7 @@ fn secrets_are_not_in_warnings_or_debug_output() {
         assert!(!shown.contains("s3cret") && shown.contains(name), "{shown}");
     }
     let fine = environment(&[("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret")]);
-    assert_eq!(fine.otlp.headers, [("authorization".to_owned(), "Bearer s3cret".to_owned())]);
+    assert_eq!(fine.otlp.headers.iter().collect::<Vec<_>>(), [("authorization", "Bearer s3cret")]);
     assert!(fine.warnings.is_empty() && !format!("{fine:?}").contains("s3cret"), "{fine:?}");
 }
 

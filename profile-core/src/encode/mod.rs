@@ -1,8 +1,10 @@
 //! From a batch of profiles to bytes: OTLP, pprof and folded text, each a walk over the model.
 
 mod folded;
+mod json;
 mod otlp;
 mod pprof;
+mod sink;
 mod size;
 mod wire;
 
@@ -15,6 +17,13 @@ impl ProfileBatch {
     #[must_use]
     pub fn to_otlp(&self) -> Vec<u8> {
         otlp::encode(self)
+    }
+
+    /// The batch as OTLP's JSON: the same message as [`to_otlp`](Self::to_otlp), several times as large, for receivers
+    /// that read nothing else. Pyroscope takes it but loses the links: it expects ids in another form.
+    #[must_use]
+    pub fn to_otlp_json(&self) -> String {
+        otlp::encode_json(self)
     }
 
     /// The batch as one pprof profile, gzip-compressed, its profiles [merged](Profile::merge). Of an empty batch

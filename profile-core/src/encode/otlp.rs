@@ -10,8 +10,11 @@
 //! types `samples`/`count` over a period of `cpu`/`nanoseconds`, resource and scope always there, attribute keys and
 //! values of the resource in place rather than by reference, an empty message in row 0 of each table.
 //!
-//! Field numbers: `proto/proto/opentelemetry/proto/profiles/v1development/profiles.proto`.
+//! Field numbers: `proto/proto/opentelemetry/proto/profiles/v1development/profiles.proto`; their names in JSON are the
+//! same in lowerCamelCase.
 
+use super::json::Json;
+use super::sink::{Field, Sink};
 use super::wire::Wire;
 use crate::profile::Profile;
 use crate::profile::ProfileBatch;
@@ -23,7 +26,6 @@ use crate::profile::merge::{Import, Numbering, Own};
 use crate::profile::sample::{Exported, Labels, LabelsIndex};
 use crate::profile::table::Index;
 use crate::resource::{Resource, Value};
-use std::sync::Arc;
 
 /// The name of the scope: what Parca calls the profile's type.
 const SCOPE_NAME: &str = env!("CARGO_PKG_NAME");
@@ -33,71 +35,103 @@ const SCOPE_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// profiles of more than 16,000 samples.
 pub(super) const MAX_SAMPLES: usize = 10_000;
 
-/// The bytes of `batch`; none if it is empty.
+/// `batch` in protobuf; no bytes if it is empty.
 pub(super) fn encode(batch: &ProfileBatch) -> Vec<u8> {
     let mut wire = Wire::default();
-    match batch.profiles() {
-        [] => {}
-        [only] => {
-            wire.message(1, |wire| resource_profiles(wire, batch, |wire| profile(wire, only, &mut Own)));
-            wire.message(2, |wire| dictionary(wire, only.dictionary()));
-        }
-        several => {
-            let mut shared = Dictionary::default();
-            wire.message(1, |wire| {
-                resource_profiles(wire, batch, |wire| {
-                    for one in several {
-                        profile(wire, one, &mut Import::new(one.dictionary(), &mut shared));
-                    }
-                });
-            });
-            wire.message(2, |wire| dictionary(wire, &shared));
-        }
-    }
+    request(&mut wire, batch);
     wire.into_bytes()
 }
 
-/// `ResourceProfiles`, with one `ScopeProfiles` whose profiles `profiles` writes.
-fn resource_profiles(wire: &mut Wire, batch: &ProfileBatch, profiles: impl FnOnce(&mut Wire)) {
-    wire.message(1, |wire| resource(wire, batch.resource()));
-    wire.message(2, |wire| {
-        wire.message(1, |wire| {
-            wire.bytes(1, SCOPE_NAME.as_bytes());
-            wire.bytes(2, SCOPE_VERSION.as_bytes());
-        });
-        profiles(wire);
-    });
+/// `batch` in JSON; no text if it is empty.
+pub(super) fn encode_json(batch: &ProfileBatch) -> String {
+    if batch.is_empty() { String::new() } else { Json::object(|json| request(json, batch)) }
 }
 
-/// `Resource`
-fn resource(wire: &mut Wire, resource: &Resource) {
-    for (key, value) in resource.attributes() {
-        wire.message(1, |wire| {
-            wire.bytes(1, key.as_bytes());
-            wire.message(2, |wire| match value {
-                Value::String(text) => wire.text(1, text.as_bytes()),
-                // A negative number is written as its two's complement.
-                Value::Int(number) => wire.element(3, *number as u64),
+/// `ExportProfilesServiceRequest`
+fn request(sink: &mut impl Sink, batch: &ProfileBatch) {
+    match batch.profiles() {
+        [] => {}
+        [only] => {
+            resource_profiles(sink, batch, |sink| profile(sink, only, &mut Own));
+            dictionary(sink, only.dictionary());
+        }
+        several => {
+            let mut shared = Dictionary::default();
+            resource_profiles(sink, batch, |sink| {
+                for one in several {
+                    profile(sink, one, &mut Import::new(one.dictionary(), &mut shared));
+                }
             });
-        });
+            dictionary(sink, &shared);
+        }
     }
 }
 
-/// The `Profile` messages of one profile, in the field `profiles` of `ScopeProfiles`.
-fn profile(wire: &mut Wire, profile: &Profile, numbers: &mut impl Numbering) {
+/// The one `ResourceProfiles`, with one `ScopeProfiles` whose profiles `profiles` writes.
+fn resource_profiles<S: Sink>(sink: &mut S, batch: &ProfileBatch, profiles: impl FnOnce(&mut S)) {
+    one(sink, Field(1, "resourceProfiles"), |sink| {
+        sink.message(Field(1, "resource"), |sink| resource(sink, batch.resource()));
+        one(sink, Field(2, "scopeProfiles"), |sink| {
+            sink.message(Field(1, "scope"), |sink| {
+                sink.string(Field(1, "name"), SCOPE_NAME);
+                sink.string(Field(2, "version"), SCOPE_VERSION);
+            });
+            sink.list(PROFILES, profiles);
+        });
+    });
+}
+
+const PROFILES: Field = Field(2, "profiles");
+
+/// A list of one.
+fn one<S: Sink>(sink: &mut S, field: Field, body: impl FnOnce(&mut S)) {
+    sink.list(field, |sink| sink.item(field, body));
+}
+
+/// A list of what `each` makes of `items`.
+fn all<S: Sink, T>(
+    sink: &mut S,
+    field: Field,
+    items: impl IntoIterator<Item = T>,
+    mut each: impl FnMut(&mut S, T),
+) {
+    sink.list(field, |sink| items.into_iter().for_each(|item| sink.item(field, |sink| each(sink, item))));
+}
+
+/// `Resource`
+fn resource(sink: &mut impl Sink, resource: &Resource) {
+    all(sink, Field(1, "attributes"), resource.attributes(), |sink, (key, value)| {
+        sink.string(Field(1, "key"), key);
+        sink.message(VALUE, |sink| match value {
+            Value::String(text) => sink.string_value(STRING_VALUE, text),
+            Value::Int(number) => sink.int_value(Field(3, "intValue"), *number),
+        });
+    });
+}
+
+/// Of a key and a value.
+const VALUE: Field = Field(2, "value");
+/// Of `AnyValue`.
+const STRING_VALUE: Field = Field(1, "stringValue");
+
+/// The `Profile` messages of one profile, in the list `profiles` of `ScopeProfiles`.
+fn profile(sink: &mut impl Sink, profile: &Profile, numbers: &mut impl Numbering) {
     let labels: Vec<Labels> = profile.labels().rows().iter().map(|row| numbered(row, numbers)).collect();
     let mut samples = profile.exported().peekable();
     while samples.peek().is_some() {
-        wire.message(2, |wire| {
+        sink.item(PROFILES, |sink| {
             let [sample_type, period_type] = profile.types().map(|kind| numbers.value_type(kind));
-            value_type(wire, 1, sample_type);
-            samples.by_ref().take(MAX_SAMPLES).for_each(|one| sample(wire, &one, &labels, numbers));
-            wire.fixed64(3, profile.start_unix_nanos());
-            wire.number(4, u64::try_from(profile.duration().as_nanos()).unwrap_or(u64::MAX));
-            value_type(wire, 5, period_type);
-            wire.number(6, signed(profile.period_nanos()));
+            value_type(sink, Field(1, "sampleType"), sample_type);
+            all(sink, Field(2, "samples"), samples.by_ref().take(MAX_SAMPLES), |sink, one| {
+                sample(sink, &one, &labels, numbers);
+            });
+            sink.fixed64(Field(3, "timeUnixNano"), profile.start_unix_nanos());
+            let duration = u64::try_from(profile.duration().as_nanos()).unwrap_or(u64::MAX);
+            sink.number64(Field(4, "durationNano"), duration);
+            value_type(sink, Field(5, "periodType"), period_type);
+            sink.number64(Field(6, "period"), signed(profile.period_nanos()));
             if profile.comment() != AttributeIndex::default() {
-                wire.packed(11, [row(numbers.attribute(profile.comment()))]);
+                sink.numbers32(Field(11, "attributeIndices"), [row(numbers.attribute(profile.comment()))]);
             }
         });
     }
@@ -112,22 +146,20 @@ fn numbered(labels: &Labels, numbers: &mut impl Numbering) -> Labels {
 }
 
 /// `Sample`
-fn sample(wire: &mut Wire, sample: &Exported, labels: &[Labels], numbers: &mut impl Numbering) {
-    wire.message(2, |wire| {
-        wire.number(1, row(numbers.stack(sample.stack)));
-        if let Some(labels) = labels.get(LabelsIndex::position(sample.labels)) {
-            wire.packed(2, labels.attributes.iter().map(|index| row(*index)));
-            wire.number(3, row::<LinkIndex>(labels.link));
-        }
-        wire.packed(4, [signed(sample.weight)]);
-    });
+fn sample(sink: &mut impl Sink, sample: &Exported, labels: &[Labels], numbers: &mut impl Numbering) {
+    sink.number32(Field(1, "stackIndex"), row(numbers.stack(sample.stack)));
+    if let Some(labels) = labels.get(LabelsIndex::position(sample.labels)) {
+        sink.numbers32(Field(2, "attributeIndices"), labels.attributes.iter().map(|index| row(*index)));
+        sink.number32(Field(3, "linkIndex"), row::<LinkIndex>(labels.link));
+    }
+    sink.numbers64(Field(4, "values"), [signed(sample.weight)]);
 }
 
 /// `ValueType`
-fn value_type(wire: &mut Wire, field: u32, value_type: ValueType) {
-    wire.message(field, |wire| {
-        wire.number(1, row(value_type.kind));
-        wire.number(2, row(value_type.unit));
+fn value_type(sink: &mut impl Sink, field: Field, value_type: ValueType) {
+    sink.message(field, |sink| {
+        sink.number32(Field(1, "typeStrindex"), row(value_type.kind));
+        sink.number32(Field(2, "unitStrindex"), row(value_type.unit));
     });
 }
 
@@ -135,65 +167,73 @@ fn value_type(wire: &mut Wire, field: u32, value_type: ValueType) {
 ///
 /// What the locations of the mappings carry is said by attributes that only mappings have. They are settled only now,
 /// when all profiles are in, and come after the rows of the tables.
-fn dictionary(wire: &mut Wire, dictionary: &Dictionary) {
+fn dictionary(sink: &mut impl Sink, dictionary: &Dictionary) {
     let details = Details::of(dictionary);
-    for (number, mapping_row) in (0..).zip(dictionary.mappings.rows()) {
-        let detail = dictionary.detail(MappingIndex::from_row(number));
-        wire.message(1, |wire| mapping(wire, mapping_row, details.numbers(detail)));
-    }
-    for location_row in dictionary.locations.rows() {
-        wire.message(2, |wire| location(wire, location_row));
-    }
-    for function_row in dictionary.functions.rows() {
-        wire.message(3, |wire| function(wire, function_row));
-    }
-    for (number, link) in dictionary.links.rows().iter().enumerate() {
-        // Row 0 is an empty message, not one with zero bytes in it: profcheck and Parca insist.
-        wire.message(4, |wire| {
-            if number > 0 {
-                wire.bytes(1, &link.trace_id.to_bytes());
-                wire.bytes(2, &link.span_id.to_bytes());
-            }
+    sink.message(Field(2, "dictionary"), |sink| {
+        let mappings = (0..).zip(dictionary.mappings.rows());
+        all(sink, Field(1, "mappingTable"), mappings, |sink, (number, row)| {
+            mapping(sink, row, details.numbers(dictionary.detail(MappingIndex::from_row(number))));
         });
-    }
-    let strings = dictionary.strings.rows().iter().map(|string| &**string);
-    for string in strings.chain(details.new_strings.iter().copied()) {
-        wire.text(5, string.as_bytes());
-    }
-    for attribute_row in dictionary.attributes.rows() {
-        wire.message(6, |wire| attribute(wire, attribute_row));
-    }
-    for (_, key) in &details.keys {
-        wire.message(6, |wire| {
-            wire.number(1, *key);
-            wire.message(2, |wire| wire.element(2, true.into()));
+        all(sink, Field(2, "locationTable"), dictionary.locations.rows(), location);
+        all(sink, Field(3, "functionTable"), dictionary.functions.rows(), function);
+        all(
+            sink,
+            Field(4, "linkTable"),
+            dictionary.links.rows().iter().enumerate(),
+            |sink, (number, link)| {
+                // Row 0 is an empty message, not one with zero bytes in it: profcheck and Parca insist.
+                if number > 0 {
+                    sink.id(Field(1, "traceId"), &link.trace_id.to_bytes());
+                    sink.id(Field(2, "spanId"), &link.span_id.to_bytes());
+                }
+            },
+        );
+        let strings = dictionary.strings.rows().iter().map(|string| &**string);
+        sink.strings(Field(5, "stringTable"), strings.chain(details.new_strings.iter().copied()));
+        attributes(sink, dictionary, &details);
+        all(sink, Field(7, "stackTable"), dictionary.stacks.rows(), |sink, stack| {
+            sink.numbers32(Field(1, "locationIndices"), stack.iter().map(|location| row(*location)));
         });
-    }
-    for stack in dictionary.stacks.rows() {
-        wire.message(7, |wire| wire.packed(1, stack.iter().map(|location| row(*location))));
-    }
+    });
+}
+
+/// The table of attributes, `KeyValueAndUnit` without a unit, and those of `details` after it.
+fn attributes(sink: &mut impl Sink, dictionary: &Dictionary, details: &Details) {
+    const TABLE: Field = Field(6, "attributeTable");
+    const KEY: Field = Field(1, "keyStrindex");
+    sink.list(TABLE, |sink| {
+        for row in dictionary.attributes.rows() {
+            sink.item(TABLE, |sink| attribute(sink, KEY, row));
+        }
+        for (_, key) in &details.keys {
+            sink.item(TABLE, |sink| {
+                sink.number32(KEY, *key);
+                sink.message(VALUE, |sink| sink.true_value(Field(2, "boolValue")));
+            });
+        }
+    });
 }
 
 /// The attributes that say what the locations of mappings carry.
 struct Details {
     /// Which are needed, and the numbers of their keys among the strings.
-    keys: Vec<(&'static str, u64)>,
+    keys: Vec<(&'static str, u32)>,
     /// The keys that the table of strings lacks; they come after it.
     new_strings: Vec<&'static str>,
     /// The number of the first of the attributes.
-    first: u64,
+    first: u32,
 }
 
 impl Details {
     fn of(dictionary: &Dictionary) -> Self {
-        let first = dictionary.attributes.len() as u64;
+        let first = dictionary.attributes.len() as u32;
         let mut details = Self { keys: Vec::new(), new_strings: Vec::new(), first };
         for number in 0..dictionary.mappings.len() as u32 {
             for key in dictionary.detail(MappingIndex::from_row(number)).keys() {
                 if details.keys.iter().all(|(known, _)| *known != key) {
                     let number = dictionary.strings.find(key).map(row).unwrap_or_else(|| {
                         details.new_strings.push(key);
-                        (dictionary.strings.len() + details.new_strings.len() - 1) as u64
+                        (dictionary.strings.len() + details.new_strings.len() - 1) as u32
                     });
                     details.keys.push((key, number));
                 }
@@ -203,62 +243,60 @@ impl Details {
     }
 
     /// The numbers of the attributes for `detail`.
-    fn numbers(&self, detail: SymbolDetail) -> impl Iterator<Item = u64> {
+    fn numbers(&self, detail: SymbolDetail) -> impl Iterator<Item = u32> {
         let known = detail.keys().filter_map(|key| self.keys.iter().position(|(known, _)| *known == key));
-        known.map(|position| self.first + position as u64)
+        known.map(|position| self.first + position as u32)
     }
 }
 
 /// `Mapping`
-fn mapping(wire: &mut Wire, mapping: &Mapping, details: impl Iterator<Item = u64>) {
-    wire.number(1, mapping.start);
-    wire.number(2, mapping.limit);
-    wire.number(3, mapping.file_offset);
-    wire.number(4, row(mapping.file));
+fn mapping(sink: &mut impl Sink, mapping: &Mapping, details: impl Iterator<Item = u32>) {
+    sink.number64(Field(1, "memoryStart"), mapping.start);
+    sink.number64(Field(2, "memoryLimit"), mapping.limit);
+    sink.number64(Field(3, "fileOffset"), mapping.file_offset);
+    sink.number32(Field(4, "filenameStrindex"), row(mapping.file));
     let build_id = Some(row(mapping.build_id)).filter(|number| *number != 0);
-    wire.packed(5, build_id.into_iter().chain(details));
+    sink.numbers32(Field(5, "attributeIndices"), build_id.into_iter().chain(details));
 }
 
 /// `Location`
-fn location(wire: &mut Wire, location: &Location) {
-    wire.number(1, row(location.mapping));
-    wire.number(2, location.address);
-    for line in &location.lines {
-        wire.message(3, |wire| {
-            wire.number(1, row(line.function));
-            wire.number(2, line.line.into());
-            wire.number(3, line.column.into());
-        });
-    }
+fn location(sink: &mut impl Sink, location: &Location) {
+    sink.number32(Field(1, "mappingIndex"), row(location.mapping));
+    sink.number64(Field(2, "address"), location.address);
+    all(sink, Field(3, "lines"), &location.lines, |sink, line| {
+        sink.number32(Field(1, "functionIndex"), row(line.function));
+        sink.number64(Field(2, "line"), line.line.into());
+        sink.number64(Field(3, "column"), line.column.into());
+    });
     if location.frame_type != AttributeIndex::default() {
-        wire.packed(4, [row(location.frame_type)]);
+        sink.numbers32(Field(4, "attributeIndices"), [row(location.frame_type)]);
     }
 }
 
 /// `Function`
-fn function(wire: &mut Wire, function: &Function) {
-    wire.number(1, row(function.name));
-    wire.number(2, row(function.system_name));
-    wire.number(3, row(function.file));
-    wire.number(4, function.start_line.into());
+fn function(sink: &mut impl Sink, function: &Function) {
+    sink.number32(Field(1, "nameStrindex"), row(function.name));
+    sink.number32(Field(2, "systemNameStrindex"), row(function.system_name));
+    sink.number32(Field(3, "filenameStrindex"), row(function.file));
+    sink.number64(Field(4, "startLine"), function.start_line.into());
 }
 
-/// `KeyValueAndUnit`, without a unit
-fn attribute(wire: &mut Wire, attribute: &Attribute) {
-    let text = |wire: &mut Wire, text: &Arc<str>| wire.text(1, text.as_bytes());
-    wire.number(1, row(attribute.key));
+fn attribute(sink: &mut impl Sink, key: Field, attribute: &Attribute) {
+    sink.number32(key, row(attribute.key));
     match &attribute.value {
         AttributeValue::None => {}
-        AttributeValue::Text(value) => wire.message(2, |wire| text(wire, value)),
-        AttributeValue::Texts(values) => wire.message(2, |wire| {
-            wire.message(5, |wire| values.iter().for_each(|value| wire.message(1, |wire| text(wire, value))));
+        AttributeValue::Text(value) => sink.message(VALUE, |sink| sink.string_value(STRING_VALUE, value)),
+        AttributeValue::Texts(values) => sink.message(VALUE, |sink| {
+            sink.message(Field(5, "arrayValue"), |sink| {
+                all(sink, Field(1, "values"), values, |sink, value| sink.string_value(STRING_VALUE, value));
+            });
         }),
     }
 }
 
 /// A table row's number as it is written.
-fn row<I: Index>(index: I) -> u64 {
-    index.row().into()
+fn row<I: Index>(index: I) -> u32 {
+    index.row()
 }
 
 /// A number for a field of type `int64`; the largest one if it does not fit.

@@ -6,6 +6,47 @@
 use super::otlp_settings::PROFILES_PATH;
 use std::fmt;
 
+/// What an endpoint is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    #[cfg_attr(not(feature = "otlp-http"), allow(dead_code, reason = "checked, but nothing is sent"))]
+    Http,
+    #[cfg_attr(not(feature = "grpc"), allow(dead_code, reason = "checked, but nothing is sent"))]
+    Grpc,
+}
+
+/// An endpoint as it is given: what it means depends on the transport.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct GivenEndpoint {
+    /// The whole URL, to which HTTP appends no path.
+    pub(crate) is_whole: bool,
+    /// What gRPC makes of an endpoint without a scheme: `http` instead of `https`.
+    pub(crate) insecure: bool,
+    pub(crate) text: String,
+}
+
+impl GivenEndpoint {
+    /// Where `transport` sends to, if this build can reach it.
+    pub(crate) fn resolve(&self, transport: Transport) -> Result<Endpoint, &'static str> {
+        let endpoint = match transport {
+            Transport::Http if self.is_whole => Endpoint::full(&self.text)?,
+            Transport::Http => Endpoint::base(&self.text)?,
+            Transport::Grpc => Endpoint::grpc(&self.text, self.insecure)?,
+        };
+        if endpoint.is_https() && cfg!(not(feature = "tls")) { Err(NO_TLS) } else { Ok(endpoint) }
+    }
+}
+
+const NO_TLS: &str =
+    "needs TLS, which is not built in: enable the feature tls, or send to a collector nearby by http://";
+
+impl fmt::Debug for GivenEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_whole { "Whole" } else { "Base" };
+        write!(f, "{kind}({})", shown(&self.text))
+    }
+}
+
 /// An absolute `http` or `https` URL without credentials and fragment. Displays without its query, which may hold a
 /// key.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,6 +86,18 @@ impl Endpoint {
         Ok(Self { url: format!("{}{PROFILES_PATH}", url.trim_end_matches('/')), ..endpoint })
     }
 
+    /// A server by its scheme, name and port. Without a scheme, `insecure` decides on one, as the specification has it.
+    pub(crate) fn grpc(url: &str, insecure: bool) -> Result<Self, &'static str> {
+        let endpoint = match url.contains("://") {
+            true => Self::full(url)?,
+            false => Self::full(&format!("{}://{url}", if insecure { "http" } else { "https" }))?,
+        };
+        match endpoint.url.get(endpoint.path..) {
+            Some("" | "/") => Ok(endpoint),
+            _ => Err("has a path or query, which OTLP/gRPC does not have"),
+        }
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
@@ -54,6 +107,7 @@ impl Endpoint {
     }
 
     /// Whether the host is this machine by name or number.
+    #[cfg_attr(not(feature = "otlp-http"), allow(dead_code, reason = "of use to HTTP only"))]
     pub(crate) fn is_loopback(&self) -> bool {
         let authority =
             self.url.get(..self.path).and_then(|url| url.split_once("://")).map_or("", |(_, a)| a);

@@ -3,7 +3,8 @@
 //! ```text
 //!                                    ┌─ queue ─ worker ─ retry ─ OtlpHttpExporter ──► a collector
 //!  collector ─ BatchProfileProcessor ┼─ queue ─ worker ─ retry ─ FileExporter ──────► a directory
-//!             (never blocks)         └─ queue ─ worker ─ retry ─ your exporter
+//!             (never blocks)         ├─ queue ─ worker ─ retry ─ OtlpGrpcExporter ──► a collector
+//!                                    └─ queue ─ worker ─ retry ─ your exporter
 //! ```
 //!
 //! Each exporter has a bounded queue and a thread of its own, so that a slow or dead destination delays neither the
@@ -11,28 +12,58 @@
 //! [`Stats`](crate::stats::Stats). Profiles are shared between the queues, not copied. An exporter makes *one*
 //! attempt at a time; when to try again is decided in one place, [`RetryPolicy`].
 
+#[cfg(any(feature = "otlp-http", feature = "grpc"))]
+mod answer;
 mod batch;
-#[cfg_attr(not(feature = "otlp-http"), allow(dead_code, reason = "checked, but nothing is sent"))]
+#[cfg_attr(
+    not(any(feature = "otlp-http", feature = "grpc")),
+    allow(dead_code, reason = "checked, but nothing is sent")
+)]
+mod compression;
+#[cfg_attr(
+    not(any(feature = "otlp-http", feature = "grpc")),
+    allow(dead_code, reason = "checked, but nothing is sent")
+)]
 mod endpoint;
 mod error;
 mod file;
+#[cfg_attr(
+    not(any(feature = "otlp-http", feature = "grpc")),
+    allow(dead_code, reason = "checked, but nothing is sent")
+)]
+mod headers;
+#[cfg(feature = "otlp-http")]
+mod json;
+#[cfg(feature = "grpc")]
+mod otlp_grpc;
 #[cfg(feature = "otlp-http")]
 mod otlp_http;
+#[cfg(any(feature = "otlp-http", feature = "grpc"))]
+mod otlp_options;
 mod otlp_settings;
 mod queue;
 mod retry;
+#[cfg(any(feature = "otlp-http", feature = "grpc"))]
+mod retry_after;
+mod tls;
 mod worker;
 
+#[cfg(any(feature = "otlp-http", feature = "grpc"))]
+pub use answer::Encoding;
 pub use batch::{
     BatchProfileProcessor, BatchProfileProcessorBuilder, DEFAULT_BATCH_SIZE, DEFAULT_BATCH_TIMEOUT,
     DEFAULT_MAX_QUEUE_SIZE, DEFAULT_SHUTDOWN_TIMEOUT,
 };
+pub use compression::Compression;
 pub use error::{ExportError, ExportErrorKind, ExportReceipt};
 pub use file::{DEFAULT_DIRECTORY, FileExporter, FileExporterBuilder, FileFormat, FileMode};
+#[cfg(feature = "grpc")]
+pub use otlp_grpc::{OtlpGrpcExporter, OtlpGrpcExporterBuilder};
 #[cfg(feature = "otlp-http")]
 pub use otlp_http::{OtlpHttpExporter, OtlpHttpExporterBuilder};
 pub use otlp_settings::{
-    Compression, DEFAULT_OTLP_HTTP_ENDPOINT, DEFAULT_OTLP_TIMEOUT, OtlpSettings, PROFILES_PATH,
+    DEFAULT_OTLP_GRPC_ENDPOINT, DEFAULT_OTLP_HTTP_ENDPOINT, DEFAULT_OTLP_TIMEOUT, OtlpSettings,
+    PROFILES_PATH, Protocol,
 };
 pub use retry::RetryPolicy;
 
@@ -106,6 +137,11 @@ impl Default for BatchLimits {
         Self { max_samples: usize::MAX, max_bytes: usize::MAX }
     }
 }
+
+/// Well below what peers take by default: Pyroscope 16 000 samples and 4 MiB of a profile, as pprof; gRPC servers 4 MiB
+/// of a request, to which a collector may pass it on.
+#[cfg(any(feature = "otlp-http", feature = "grpc"))]
+pub(crate) const MAX_BATCH: BatchLimits = BatchLimits { max_samples: 10_000, max_bytes: 2 << 20 };
 
 /// Ends a running export from another thread; see [`ProfileExporter::interrupter`].
 pub struct Interrupter(Box<dyn FnOnce() + Send>);

@@ -4,13 +4,19 @@
 //! signals, as other profilers do: `OTEL_EXPORTER_OTLP_PROFILES_<X>` first, then `OTEL_EXPORTER_OTLP_<X>`.
 //! Source: <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>.
 
-use super::endpoint::{Endpoint, shown};
+use super::compression::Compression;
+use super::endpoint::{GivenEndpoint, Transport, shown};
+use super::headers::Headers;
+use super::tls::Tls;
 use crate::config::env::Env;
-use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The base URL of an OTLP/HTTP exporter that is told none.
 pub const DEFAULT_OTLP_HTTP_ENDPOINT: &str = "http://localhost:4318";
+
+/// The server of an OTLP/gRPC exporter that is told none.
+pub const DEFAULT_OTLP_GRPC_ENDPOINT: &str = "http://localhost:4317";
 
 /// How long one request may take: the default of `OTEL_EXPORTER_OTLP_TIMEOUT`.
 pub const DEFAULT_OTLP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,24 +24,58 @@ pub const DEFAULT_OTLP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The path of the profiles signal, appended to a base URL.
 pub const PROFILES_PATH: &str = "/v1development/profiles";
 
-/// How the body of a request is compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// How OTLP travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Compression {
-    /// Not at all.
-    #[default]
-    None,
-    /// As gzip (RFC 1952).
-    Gzip,
+pub enum Protocol {
+    /// `http/protobuf`: protobuf over HTTP. The feature `otlp-http`.
+    HttpProtobuf,
+    /// `http/json`: JSON over HTTP, for receivers that read nothing else. The feature `otlp-http`.
+    HttpJson,
+    /// `grpc`: protobuf over gRPC. The feature `grpc`.
+    Grpc,
 }
 
 /// What the environment sets about OTLP exporters. What it does not set, or sets to something malformed, is `None`.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OtlpSettings {
-    pub(crate) endpoint: Option<Endpoint>,
-    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) endpoint: Option<GivenEndpoint>,
+    pub(crate) headers: Headers,
     pub(crate) timeout: Option<Duration>,
     pub(crate) compression: Option<Compression>,
+    pub(crate) tls: Tls,
+}
+
+impl Protocol {
+    /// The protocol that the environment need not name: `http/protobuf`, or `grpc` in a build without HTTP.
+    pub(crate) const fn default_of_build() -> Self {
+        if cfg!(feature = "grpc") && cfg!(not(feature = "otlp-http")) {
+            Self::Grpc
+        } else {
+            Self::HttpProtobuf
+        }
+    }
+
+    fn parse(name: &str) -> Result<Self, &'static str> {
+        match name {
+            "http/protobuf" | "http/json" if cfg!(not(feature = "otlp-http")) => {
+                Err("is not built in: enable the feature otlp-http")
+            }
+            "http/protobuf" => Ok(Self::HttpProtobuf),
+            "http/json" => Ok(Self::HttpJson),
+            "grpc" if cfg!(not(feature = "grpc")) => Err("is not built in: enable the feature grpc"),
+            "grpc" => Ok(Self::Grpc),
+            _ => Err("is not one of: http/protobuf, http/json, grpc"),
+        }
+    }
+
+    const fn transport(self) -> Transport {
+        match self {
+            Self::HttpProtobuf | Self::HttpJson => Transport::Http,
+            Self::Grpc => Transport::Grpc,
+        }
+    }
 }
 
 impl OtlpSettings {
@@ -46,48 +86,37 @@ impl OtlpSettings {
     }
 
     pub(crate) fn read(env: &mut Env<'_>) -> Self {
-        let own = env.value("OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT", shown, |url| usable(Endpoint::full(url)));
-        let endpoint = own
-            .or_else(|| env.value("OTEL_EXPORTER_OTLP_ENDPOINT", shown, |url| usable(Endpoint::base(url))));
-        first(env, "PROTOCOL", |env, name| env.value(name, str::to_owned, protocol));
+        let protocol = first(env, "PROTOCOL", |env, name| env.value(name, str::to_owned, Protocol::parse));
+        let transport = protocol.unwrap_or(Protocol::default_of_build()).transport();
+        let insecure = first(env, "INSECURE", |env, name| env.flag(name)).unwrap_or(false);
+        let endpoint = first(env, "ENDPOINT", |env, name| {
+            let is_whole = name.contains("PROFILES");
+            env.value(name, shown, |text| {
+                let given = GivenEndpoint { is_whole, insecure, text: text.to_owned() };
+                given.resolve(transport).map(|_| given)
+            })
+        });
         Self {
+            protocol,
             endpoint,
             headers: first(env, "HEADERS", headers).unwrap_or_default(),
             timeout: first(env, "TIMEOUT", timeout),
-            compression: first(env, "COMPRESSION", |env, name| env.value(name, str::to_owned, compression)),
+            compression: first(env, "COMPRESSION", |env, name| {
+                env.value(name, str::to_owned, Compression::parse)
+            }),
+            tls: tls(env),
         }
     }
 }
 
 /// What the first variable of a setting, that of the profiles signal before the common one, has for `read`.
-fn first<T>(env: &mut Env<'_>, setting: &str, read: impl Fn(&mut Env<'_>, &str) -> Option<T>) -> Option<T> {
+fn first<T>(
+    env: &mut Env<'_>,
+    setting: &str,
+    mut read: impl FnMut(&mut Env<'_>, &str) -> Option<T>,
+) -> Option<T> {
     let prefixes = ["OTEL_EXPORTER_OTLP_PROFILES_", "OTEL_EXPORTER_OTLP_"];
     prefixes.iter().find_map(|prefix| read(env, &format!("{prefix}{setting}")))
-}
-
-/// An endpoint that this build can reach.
-pub(crate) fn usable(endpoint: Result<Endpoint, &'static str>) -> Result<Endpoint, &'static str> {
-    endpoint.and_then(|endpoint| if endpoint.is_https() { Err(NO_TLS) } else { Ok(endpoint) })
-}
-
-const NO_TLS: &str = "needs TLS, which this version does not have: send to a collector nearby by http://";
-
-/// Only one protocol is built in, so there is nothing to keep; but a wish for another one must not pass in silence.
-fn protocol(value: &str) -> Result<(), &'static str> {
-    match value {
-        "http/protobuf" => Ok(()),
-        "grpc" | "http/json" => Err("is not supported yet: http/protobuf is used"),
-        _ => Err("is not one of: http/protobuf"),
-    }
-}
-
-fn compression(value: &str) -> Result<Compression, &'static str> {
-    match value {
-        "none" => Ok(Compression::None),
-        "gzip" => Ok(Compression::Gzip),
-        "zstd" => Err("is not supported yet"),
-        _ => Err("is not one of: none, gzip"),
-    }
 }
 
 /// In milliseconds; 0 is no limit, as the specification has it, so that only the retry policy limits an attempt.
@@ -96,10 +125,10 @@ fn timeout(env: &mut Env<'_>, name: &str) -> Option<Duration> {
     Some(if millis == 0 { Duration::MAX } else { Duration::from_millis(millis) })
 }
 
-fn headers(env: &mut Env<'_>, name: &str) -> Option<Vec<(String, String)>> {
-    let headers = env.secret_pairs(name)?;
-    for (header, value) in &headers {
-        if let Err(why) = check_header(header, value) {
+fn headers(env: &mut Env<'_>, name: &str) -> Option<Headers> {
+    let headers: Headers = env.secret_pairs(name)?.into_iter().collect();
+    for (header, value) in headers.iter() {
+        if let Err(why) = Headers::check(header, value) {
             env.warn_secret(name, &format!("header {header:?} {why}"));
             return None;
         }
@@ -107,33 +136,31 @@ fn headers(env: &mut Env<'_>, name: &str) -> Option<Vec<(String, String)>> {
     Some(headers)
 }
 
-/// The headers that the exporter sets itself, because the peer misreads the request without them.
-const OWN_HEADERS: [&str; 6] =
-    ["content-type", "content-encoding", "content-length", "transfer-encoding", "host", "connection"];
-
-/// Whether a header can be sent. Source: RFC 9110, sections 5.1 and 5.5.
-pub(crate) fn check_header(name: &str, value: &str) -> Result<(), &'static str> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(is_token) {
-        return Err("is not a header name");
+/// The certificates and the key that can be used.
+fn tls(env: &mut Env<'_>) -> Tls {
+    let path = |env: &mut Env<'_>, name: &str| env.raw(name).map(PathBuf::from);
+    let checked =
+        |env: &mut Env<'_>, name: &str, path: &Path, read: &dyn Fn(&mut Tls) -> Result<(), String>| {
+            let mut tls = Tls::default();
+            read(&mut tls).map_err(|why| env.warn(name, &path.to_string_lossy(), &why)).ok()?;
+            Some(tls)
+        };
+    let roots = first(env, "CERTIFICATE", |env, name| {
+        let file = path(env, name)?;
+        checked(env, name, &file, &|tls| tls.trust(&file))
+    });
+    let key = first(env, "CLIENT_KEY", |env, name| Some((name.to_owned(), path(env, name)?)));
+    let mut used = false;
+    let identity = first(env, "CLIENT_CERTIFICATE", |env, name| {
+        let file = path(env, name)?;
+        used = true;
+        checked(env, name, &file, &|tls| match &key {
+            Some((_, key)) => tls.identify(&file, key).map_err(|why| format!("and the key {key:?} {why}")),
+            None => Err("is of no use without a CLIENT_KEY".to_owned()),
+        })
+    });
+    if let Some((name, key)) = key.filter(|_| !used) {
+        env.warn(&name, &key.to_string_lossy(), "is of no use without a CLIENT_CERTIFICATE");
     }
-    if OWN_HEADERS.iter().any(|own| name.eq_ignore_ascii_case(own)) {
-        return Err("is set by the exporter itself");
-    }
-    if !value.bytes().all(|byte| byte == b'\t' || (b' '..0x7f).contains(&byte)) {
-        return Err("has a value that is not printable ASCII");
-    }
-    Ok(())
-}
-
-impl fmt::Debug for OtlpSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
-        f.debug_struct("OtlpSettings")
-            .field("endpoint", &self.endpoint)
-            .field("headers", &names)
-            .field("timeout", &self.timeout)
-            .field("compression", &self.compression)
-            .finish()
-    }
+    roots.unwrap_or_default().or(identity.unwrap_or_default())
 }

@@ -56,6 +56,15 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
         self
     }
 
+    /// Resource attributes, such as those of the OpenTelemetry SDK's resource (feature `opentelemetry-sdk`):
+    /// `with_resource(&resource)`. They replace those of the same key that were set before.
+    pub fn with_resource(mut self, resource: impl Into<Resource>) -> Self {
+        for (key, value) in resource.into().attributes() {
+            self.resource.set(key, value.clone());
+        }
+        self
+    }
+
     /// How often samples are taken, in Hz of each thread's CPU time: 1 to 1000, by default 99 or `PROFILE_FREQUENCY`.
     pub fn with_frequency(mut self, hertz: u32) -> Self {
         self.frequency = Some(hertz);

@@ -5,6 +5,8 @@
 //! profiles of a process with more labels, longer names or longer values than its limits.
 
 mod detect;
+#[cfg(feature = "opentelemetry-sdk")]
+mod sdk;
 
 use crate::diag;
 
@@ -21,6 +23,33 @@ pub enum Value {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resource {
     attributes: Vec<(String, Value)>,
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::String(text)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::String(text.to_owned())
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Resource {
+    /// Of several equal keys the last holds.
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(attributes: I) -> Self {
+        let mut resource = Self::empty();
+        attributes.into_iter().for_each(|(key, value)| resource.set(key, value.into()));
+        resource
+    }
 }
 
 /// Attributes of a resource. Pyroscope accepts 30 labels; it adds four of its own (`__name__`, `service_name` and two

@@ -8,8 +8,6 @@ use profile_core::collector::{
     ContextIndex, Frame, SampleContext, Stack, StackEnd, StackIndex, Window, WindowSample,
 };
 use profile_core::export::{BatchProfileProcessor, BatchProfileProcessorBuilder, RetryPolicy};
-#[cfg(feature = "otlp-http")]
-use profile_core::export::{OtlpHttpExporter, OtlpHttpExporterBuilder, OtlpSettings, ProfileProcessor};
 use profile_core::modules::Module;
 use profile_core::profile::{Profile, SpanScope};
 use profile_core::resource::{Resource, Value};
@@ -22,6 +20,9 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
+
+#[cfg(feature = "otlp-http")]
+pub mod http;
 
 /// Far longer than anything takes that works, and far shorter than a test runner's patience.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -81,12 +82,6 @@ pub fn resource() -> Resource {
     resource
 }
 
-/// An exporter that the environment of the test run does not touch.
-#[cfg(feature = "otlp-http")]
-pub fn exporter(server: &Server) -> OtlpHttpExporterBuilder {
-    OtlpHttpExporter::builder().with_settings(OtlpSettings::default()).with_endpoint(server.url())
-}
-
 /// A processor that does not make a test wait: batches of one, and short backoffs.
 pub fn processor(stats: &Arc<Stats>) -> BatchProfileProcessorBuilder {
     let retry = RetryPolicy::default()
@@ -111,19 +106,6 @@ pub fn assert_adds_up(stats: &Stats, server: &Server, given: u64) -> ExporterSna
     assert_eq!(account.exported + account.dropped.total(), given, "{account:?}");
     assert_eq!(account.exported, server.taken(), "{account:?}");
     account
-}
-
-/// Runs one profile through a processor and a server that follows `script`, and shuts down with plenty of time.
-#[cfg(feature = "otlp-http")]
-pub fn run_one(script: impl IntoIterator<Item = Step>) -> (ExporterSnapshot, Server) {
-    let server = Server::start(script);
-    let stats = Stats::new();
-    let processor = processor(&stats).with_exporter(exporter(&server).build().unwrap()).build().unwrap();
-    processor.on_profile(profile(1));
-    // A loss is an error; the account tells which.
-    drop(processor.shutdown(PATIENCE));
-    let account = assert_adds_up(&stats, &server, 1);
-    (account, server)
 }
 
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
@@ -191,6 +173,8 @@ struct State {
     requests: Vec<Request>,
     connections: usize,
     taken: u64,
+    /// The starts and weights of the profiles that were taken whole.
+    taken_profiles: Vec<(u64, i64)>,
     poured: usize,
     closed: bool,
 }
@@ -226,6 +210,12 @@ impl Request {
             .collect()
     }
 
+    /// The starts and weights of the request's profiles.
+    pub fn starts_and_weights(&self) -> Vec<(u64, i64)> {
+        let weight = |profile: &WireProfile| profile.samples.iter().flat_map(|sample| &sample.values).sum();
+        self.profiles().iter().map(|profile| (profile.time_unix_nano, weight(profile))).collect()
+    }
+
     /// The request's profiles, as an independent decoder reads them.
     fn profiles(&self) -> Vec<WireProfile> {
         let request = ExportProfilesServiceRequest::decode(self.content().as_slice()).unwrap();
@@ -234,8 +224,21 @@ impl Request {
     }
 }
 
+/// A connection that the server has accepted.
+pub trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
 impl Server {
     pub fn start(script: impl IntoIterator<Item = Step>) -> Self {
+        Self::start_over(script, |stream| Some(Box::new(stream)))
+    }
+
+    /// A server that speaks over what `wrap` makes of each connection.
+    pub fn start_over(
+        script: impl IntoIterator<Item = Step>,
+        wrap: impl Fn(TcpStream) -> Option<Box<dyn Stream>> + Send + Sync + 'static,
+    ) -> Self {
+        let wrap = Arc::new(wrap);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Mutex::new(State { script: script.into_iter().collect(), ..State::default() });
@@ -248,7 +251,14 @@ impl Server {
                     return;
                 }
                 shared.lock().connections += 1;
-                thread::spawn(move || shared.serve(stream.unwrap()));
+                let (stream, wrap) = (stream.unwrap(), Arc::clone(&wrap));
+                thread::spawn(move || {
+                    let raw = stream.try_clone().unwrap();
+                    if let Some(wrapped) = wrap(stream) {
+                        shared.serve(wrapped);
+                    }
+                    drop(raw.shutdown(Shutdown::Both));
+                });
             }
         });
         Self { shared, port }
@@ -256,6 +266,15 @@ impl Server {
 
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The starts and weights of the profiles that it has taken whole.
+    pub fn taken_profiles(&self) -> Vec<(u64, i64)> {
+        self.shared.lock().taken_profiles.clone()
     }
 
     pub fn requests(&self) -> Vec<Request> {
@@ -291,17 +310,16 @@ impl Shared {
     }
 
     /// Serves the requests of one connection; an error ends it.
-    fn serve(&self, stream: TcpStream) {
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        while let Some(step) = self.serve_one(&mut reader, &stream) {
+    fn serve(&self, stream: Box<dyn Stream>) {
+        let mut reader = BufReader::new(stream);
+        while let Some(step) = self.serve_one(&mut reader) {
             if matches!(step, Step::CutRequest | Step::CutAnswer | Step::TakeAndCutAnswer | Step::Babble) {
                 break;
             }
         }
-        drop(stream.shutdown(Shutdown::Both));
     }
 
-    fn serve_one(&self, reader: &mut BufReader<TcpStream>, mut stream: &TcpStream) -> Option<Step> {
+    fn serve_one(&self, reader: &mut BufReader<Box<dyn Stream>>) -> Option<Step> {
         let head = read_head(reader)?;
         let step = self.lock().script.pop_front().unwrap_or(Step::Take);
         let length = head.lines().find_map(|line| {
@@ -314,7 +332,8 @@ impl Shared {
         let request = Request { head, body, at: Instant::now() };
         let answer = self.answer(&step, &request);
         self.lock().requests.push(request);
-        stream.write_all(&answer).ok()?;
+        let stream = reader.get_mut();
+        stream.write_all(&answer).and_then(|()| stream.flush()).ok()?;
         if matches!(step, Step::TakeAndPour) {
             while self.lock().poured < POURED_AT_MOST {
                 stream.write_all(&[0; 1 << 16]).ok()?;
@@ -326,8 +345,12 @@ impl Shared {
 
     fn answer(&self, step: &Step, request: &Request) -> Vec<u8> {
         let take = |rejected: i64| {
-            let count = request.windows().len() as u64;
-            self.lock().taken += count.saturating_sub(rejected.max(0) as u64);
+            let profiles = request.starts_and_weights();
+            let mut state = self.lock();
+            state.taken += (profiles.len() as u64).saturating_sub(rejected.max(0) as u64);
+            if rejected == 0 {
+                state.taken_profiles.extend(profiles);
+            }
         };
         match step {
             Step::Take => {
@@ -378,7 +401,7 @@ impl Shared {
     }
 }
 
-fn read_head(reader: &mut BufReader<TcpStream>) -> Option<String> {
+fn read_head(reader: &mut impl BufRead) -> Option<String> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if reader.read_line(&mut head).ok()? == 0 {

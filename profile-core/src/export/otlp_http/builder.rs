@@ -1,136 +1,79 @@
-//! The configuration of the exporter: what the program sets, then what the environment sets, then the defaults; checked
-//! before the first profile.
+//! The configuration of the exporter, checked before the first profile.
 
-use super::super::endpoint::{Endpoint, shown};
-use super::super::otlp_settings::{
-    Compression, DEFAULT_OTLP_HTTP_ENDPOINT, DEFAULT_OTLP_TIMEOUT, OtlpSettings, check_header, usable,
-};
-use super::response::CONTENT_TYPE;
-use super::{OtlpHttpExporter, names};
-use crate::config::Environment;
+use super::super::answer::Encoding;
+use super::super::endpoint::{Endpoint, GivenEndpoint, Transport};
+use super::super::otlp_options::{Options, common_options};
+use super::super::otlp_settings::Protocol;
+use super::super::tls::Tls;
+use super::OtlpHttpExporter;
 use crate::error::{Error, Result};
 use std::fmt;
-use std::time::Duration;
 use ureq::Agent;
 
 /// Builds an [`OtlpHttpExporter`]. What is not set here comes from the environment, then from the defaults.
 #[derive(Default)]
 pub struct OtlpHttpExporterBuilder {
-    endpoint: Option<(EndpointKind, String)>,
-    headers: Vec<(String, String)>,
-    timeout: Option<Duration>,
-    compression: Option<Compression>,
-    settings: Option<OtlpSettings>,
+    options: Options,
+    encoding: Option<Encoding>,
 }
 
-#[derive(Clone, Copy)]
-enum EndpointKind {
-    Base,
-    Full,
-}
+pub(super) const USER_AGENT: &str = concat!("OTel-OTLP-Exporter-Rust-profiles/", env!("CARGO_PKG_VERSION"));
 
-const USER_AGENT: &str = concat!("OTel-OTLP-Exporter-Rust-profiles/", env!("CARGO_PKG_VERSION"));
+common_options!(OtlpHttpExporterBuilder);
 
 impl OtlpHttpExporterBuilder {
     /// The base URL, such as `http://localhost:4318`: `/v1development/profiles` is appended.
-    /// [`DEFAULT_OTLP_HTTP_ENDPOINT`] by default.
+    /// [`DEFAULT_OTLP_HTTP_ENDPOINT`](crate::export::DEFAULT_OTLP_HTTP_ENDPOINT) by default.
     #[must_use]
     pub fn with_endpoint(mut self, base: impl Into<String>) -> Self {
-        self.endpoint = Some((EndpointKind::Base, base.into()));
+        self.options.endpoint = Some(GivenEndpoint { is_whole: false, insecure: false, text: base.into() });
         self
     }
 
     /// The URL that takes profiles, used as it is.
     #[must_use]
     pub fn with_profiles_endpoint(mut self, url: impl Into<String>) -> Self {
-        self.endpoint = Some((EndpointKind::Full, url.into()));
+        self.options.endpoint = Some(GivenEndpoint { is_whole: true, insecure: false, text: url.into() });
         self
     }
 
-    /// A header of every request, such as `Authorization`. It replaces one of the same name from the environment.
+    /// How bodies are encoded; as protobuf by default, or what `OTEL_EXPORTER_OTLP_PROTOCOL` says.
     #[must_use]
-    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-
-    /// How long one request may take; [`DEFAULT_OTLP_TIMEOUT`] by default.
-    #[must_use]
-    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// How bodies are compressed; not at all by default.
-    #[must_use]
-    pub const fn with_compression(mut self, compression: Compression) -> Self {
-        self.compression = Some(compression);
-        self
-    }
-
-    /// What the environment says, if it has been read before; or else `build` reads it.
-    #[must_use]
-    pub fn with_settings(mut self, settings: OtlpSettings) -> Self {
-        self.settings = Some(settings);
+    pub fn with_encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = Some(encoding);
         self
     }
 
     /// Checks it all; connects to nothing yet.
     ///
     /// # Errors
-    /// [`Config`](crate::error::ErrorKind::Config) for a URL, a header or a timeout that cannot be used, and for
-    /// `https`, which this version does not have.
-    pub fn build(mut self) -> Result<OtlpHttpExporter> {
-        let settings = self.settings.take().unwrap_or_else(|| {
-            let environment = Environment::of_process();
-            environment.report();
-            environment.otlp
-        });
-        let endpoint = self.endpoint(settings.endpoint)?;
-        let timeout = self.timeout.or(settings.timeout).unwrap_or(DEFAULT_OTLP_TIMEOUT);
-        if timeout.is_zero() {
-            return Err(Error::config("timeout", "0", "leaves no time for a request"));
-        }
-        Ok(OtlpHttpExporter {
-            name: format!("otlp {endpoint}"),
-            agent: agent(&endpoint),
-            endpoint,
-            headers: self.headers(settings.headers)?,
-            timeout,
-            compression: self.compression.or(settings.compression).unwrap_or_default(),
-        })
-    }
-
-    fn endpoint(&self, from_environment: Option<Endpoint>) -> Result<Endpoint> {
-        let (parsed, text) = match (&self.endpoint, from_environment) {
-            (Some((EndpointKind::Full, url)), _) => (Endpoint::full(url), url.as_str()),
-            (Some((EndpointKind::Base, url)), _) => (Endpoint::base(url), url.as_str()),
-            (None, Some(endpoint)) => return Ok(endpoint),
-            (None, None) => (Endpoint::base(DEFAULT_OTLP_HTTP_ENDPOINT), DEFAULT_OTLP_HTTP_ENDPOINT),
+    /// [`Config`](crate::error::ErrorKind::Config) for a URL, a header, a timeout or a certificate that cannot be used,
+    /// and for `https` without the feature `tls`.
+    pub fn build(self) -> Result<OtlpHttpExporter> {
+        let settled = self.options.settle(Transport::Http)?;
+        let from_environment = match settled.protocol {
+            Some(Protocol::HttpJson) => Encoding::Json,
+            _ => Encoding::Protobuf,
         };
-        usable(parsed).map_err(|why| Error::config("OTLP endpoint", &shown(text), why))
-    }
-
-    /// The headers set here, after those of the environment that are not.
-    fn headers(&self, from_environment: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
-        for (name, value) in &self.headers {
-            check_header(name, value).map_err(|why| Error::config("header", name, why))?;
-        }
-        let mut headers = from_environment;
-        headers.retain(|(name, _)| !self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));
-        headers.extend(self.headers.iter().cloned());
-        Ok(headers)
+        Ok(OtlpHttpExporter {
+            name: format!("otlp {}", settled.endpoint),
+            encoding: self.encoding.unwrap_or(from_environment),
+            agent: agent(&settled.endpoint, &settled.tls)?,
+            endpoint: settled.endpoint,
+            headers: settled.headers,
+            timeout: settled.timeout,
+            compression: settled.compression,
+        })
     }
 }
 
-fn agent(endpoint: &Endpoint) -> Agent {
+fn agent(endpoint: &Endpoint, tls: &Tls) -> Result<Agent> {
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         // A POST must not be sent again as a GET, nor headers to another host.
         .max_redirects(0)
         .max_redirects_will_error(false)
         .user_agent(USER_AGENT)
-        .accept(CONTENT_TYPE)
         .accept_encoding("identity")
         .max_response_header_size(16 << 10)
         .input_buffer_size(16 << 10)
@@ -140,16 +83,15 @@ fn agent(endpoint: &Endpoint) -> Agent {
         // A proxy from the environment serves to reach other hosts.
         config = config.proxy(None);
     }
-    config.build().new_agent()
+    if endpoint.is_https() {
+        config = tls.configure(config).map_err(|why| Error::config("certificate", "", &why))?;
+    }
+    Ok(config.build().new_agent())
 }
 
 impl fmt::Debug for OtlpHttpExporterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OtlpHttpExporterBuilder")
-            .field("endpoint", &self.endpoint.as_ref().map(|(_, url)| shown(url)))
-            .field("headers", &names(&self.headers))
-            .field("timeout", &self.timeout)
-            .field("compression", &self.compression)
-            .finish_non_exhaustive()
+        let mut shown = f.debug_struct("OtlpHttpExporterBuilder");
+        shown.field("options", &self.options).field("encoding", &self.encoding).finish()
     }
 }

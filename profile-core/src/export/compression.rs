@@ -1,0 +1,58 @@
+//! How the body of a request is compressed.
+
+use super::ExportError;
+use std::io::{self, Write};
+
+/// How the body of a request is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// As gzip (RFC 1952).
+    Gzip,
+    /// As zstd (RFC 8878).
+    #[cfg(feature = "zstd")]
+    Zstd,
+}
+
+impl Compression {
+    /// The compression that a variable names.
+    pub(crate) fn parse(name: &str) -> Result<Self, &'static str> {
+        match name {
+            "none" => Ok(Self::None),
+            "gzip" => Ok(Self::Gzip),
+            #[cfg(feature = "zstd")]
+            "zstd" => Ok(Self::Zstd),
+            #[cfg(not(feature = "zstd"))]
+            "zstd" => Err("is not built in: enable the feature zstd"),
+            _ => Err("is not one of: none, gzip, zstd"),
+        }
+    }
+
+    /// What `Content-Encoding` and `grpc-encoding` call it; `None` for a body as it is.
+    pub(crate) const fn encoding(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Gzip => Some("gzip"),
+            #[cfg(feature = "zstd")]
+            Self::Zstd => Some("zstd"),
+        }
+    }
+
+    /// `body`, compressed.
+    pub(crate) fn compress(self, body: Vec<u8>) -> Result<Vec<u8>, ExportError> {
+        let compressed: io::Result<Vec<u8>> = match self {
+            Self::None => return Ok(body),
+            Self::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+                encoder.write_all(&body).and_then(|()| encoder.finish())
+            }
+            #[cfg(feature = "zstd")]
+            Self::Zstd => zstd::bulk::compress(&body, zstd::DEFAULT_COMPRESSION_LEVEL),
+        };
+        let name = self.encoding().unwrap_or_default();
+        compressed.map_err(|cause| ExportError::rejected(format!("{name}: {cause}")))
+    }
+}
