@@ -86,15 +86,34 @@ impl SpanTracker {
         }
     }
 
+    /// Says where the request of the span `key` comes from: it becomes a local root in the trace of `parent`, once it is
+    /// entered, unless a tracing system gives it ids then. `false` if the span is not known, or was entered before.
+    pub fn set_remote_parent(&self, key: u64, parent: SpanContext) -> bool {
+        let record = self.table.get(key).filter(|(_, settled)| !settled).and_then(|(record, _)| record.get());
+        let Some(record) = record.filter(|record| record.ids_unknown() && parent.is_valid()) else {
+            return false;
+        };
+        record.set_remote(parent);
+        true
+    }
+
     /// Whether the span `key` is known.
     #[must_use]
     pub fn knows(&self, key: u64) -> bool {
         self.table.get(key).is_some()
     }
 
+    /// The calling thread enters the span, if it was entered before and is found at once, as nearly always. `false`: nothing
+    /// was done, and [`enter`](Self::enter) is to be called.
+    #[inline]
+    pub fn enter_again(&self, key: u64) -> bool {
+        let Some(record) = self.table.get_settled(key) else { return false };
+        thread::enter(key ^ self.salt, record);
+        true
+    }
+
     /// The calling thread enters the span. `outside` is asked, at the span's first enter only, for the ids that a tracing
     /// system gave it; without any, W3C ids of our own are made.
-    #[inline]
     pub fn enter(&self, key: u64, outside: impl FnOnce() -> Option<SpanContext>) -> Entered {
         let Some((record, settled)) = self.table.get(key) else { return Entered::Again };
         let entered = if settled { Entered::Again } else { self.settle(key, record, outside()) };
@@ -115,7 +134,6 @@ impl SpanTracker {
         }
     }
 
-    #[cold]
     fn settle(&self, key: u64, index: RecordIndex, outside: Option<SpanContext>) -> Entered {
         let Some(record) = index.get() else { return Entered::Again };
         if !record.ids_unknown() {
@@ -158,6 +176,12 @@ fn settle_as(index: RecordIndex, ids: SpanContext) -> Entered {
 /// Gives the span new ids of our own, and its ancestors too if they were never entered.
 fn settle_own(index: RecordIndex, depth: usize) -> Entered {
     let Some(record) = index.get() else { return Entered::Again };
+    let span_id = SpanId::from_u64(random::word() | 1);
+    if let Some((trace_id, flags)) = record.remote() {
+        let ids = SpanContext { trace_id, span_id, flags };
+        record.set_ids(ids, (span_id, record.path()));
+        return Entered::LocalRoot(ids);
+    }
     if depth > 0 && record.parent().get().is_some_and(Record::ids_unknown) {
         settle_own(record.parent(), depth - 1);
     }
@@ -166,7 +190,7 @@ fn settle_own(index: RecordIndex, depth: usize) -> Entered {
     let new_trace = || TraceId::from_bytes(random::bytes());
     let ids = SpanContext {
         trace_id: above.map_or_else(new_trace, |above| above.trace_id),
-        span_id: SpanId::from_u64(random::word() | 1),
+        span_id,
         flags: above.map_or(flags, |above| above.flags),
     };
     settle_as(index, ids)
@@ -238,6 +262,38 @@ mod tests {
         spans.exit(1);
         assert_eq!(spans.enter(3, || None), Entered::Inner);
         assert_eq!(current(), None);
+        spans.exit(3);
+    }
+
+    #[test]
+    fn a_remote_parent_makes_a_local_root_of_its_trace_until_the_first_enter() {
+        let spans = SpanTracker::new(Arc::new(AtomicBool::new(true)));
+        let caller = SpanContext { flags: TraceFlags::default(), ..outside(9, 77).unwrap() };
+        for request in [1, 2] {
+            spans.open(request, None, "request");
+            assert!(spans.set_remote_parent(request, caller));
+            spans.open(request + 10, Some(request), "step");
+        }
+        // A child runs first: its parent's remote parent counts for it too.
+        spans.enter(11, || None);
+        let (step, root) = (current().unwrap(), root_now().0);
+        spans.exit(11);
+        assert!(matches!(spans.enter(1, || None), Entered::Again), "settled along with its child");
+        let first = current().unwrap();
+        assert_eq!((step.trace_id, first.trace_id, root), (caller.trace_id, caller.trace_id, first.span_id));
+        assert!(!step.flags.is_sampled() && !first.flags.is_sampled() && first.span_id != caller.span_id);
+        assert!(!spans.set_remote_parent(1, caller), "it was entered");
+        // The second request of the trace, in the first: a root of its own.
+        let Entered::LocalRoot(second) = spans.enter(2, || None) else { panic!("a local root") };
+        assert_ne!(second.span_id, first.span_id);
+        assert_eq!(root_now().0, second.span_id);
+        spans.exit(2);
+        spans.exit(1);
+        assert!(!spans.set_remote_parent(99, caller));
+        spans.open(3, None, "beside OpenTelemetry");
+        assert!(spans.set_remote_parent(3, caller));
+        spans.enter(3, || outside(2, 6));
+        assert_eq!(current(), outside(2, 6), "ids that come from outside win");
         spans.exit(3);
     }
 

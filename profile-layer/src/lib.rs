@@ -38,7 +38,7 @@ mod scope;
 
 pub use layer::ProfileLayer;
 pub use profile_core::context::{
-    LabelSet, Region, SampleContext, SpanContext, SpanId, SpanPath, TraceFlags, TraceId,
+    LabelSet, Region, SampleContext, SpanContext, SpanId, SpanPath, TraceFlags, TraceId, TraceParent,
 };
 pub use profile_core::error::{Error, ErrorKind, Result};
 #[cfg(feature = "grpc")]
@@ -55,11 +55,14 @@ pub use profile_core::resource::Resource;
 pub use profile_core::stats::StatsSnapshot;
 pub use profile_macros::profiled;
 pub use profiler::{Profiler, init};
+pub use remote::set_remote_parent;
 
 mod profiler;
+mod remote;
+mod select;
 
-/// The ids of the span that the calling thread is in: what a sample taken now would be tagged with. `None` outside every
-/// span, and in a span that has no ids.
+/// The ids of the span that the calling thread is in: what a sample taken now would be tagged with, and what an outgoing
+/// request names as its parent ([`TraceParent::new`]). `None` outside every span, and in a span that has no ids.
 #[must_use]
 pub fn current() -> Option<SpanContext> {
     profile_core::spans::current()

@@ -3,6 +3,7 @@
 use crate::{Error, ErrorKind, ProfileLayer, ProfilerBuilder, Result, logging};
 use profile_core::profiler as core;
 use std::ops::Deref;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
 /// A running profiler. Dropping it shuts it down.
@@ -43,14 +44,15 @@ impl Deref for Profiler {
 }
 
 /// Profiles the program with everything at its default, and prints a report when the returned profiler is dropped at the
-/// end of `main`. Installs a `tracing` subscriber that only profiles.
+/// end of `main`. Installs a `tracing` subscriber that only profiles, by spans of the level `INFO` and
+/// less verbose ones.
 ///
 /// # Errors
 /// As [`ProfilerBuilder::build`]; and when the program has set a global `tracing` subscriber already: then add
 /// [`Profiler::layer`] to that one.
 pub fn init() -> Result<Profiler> {
     let profiler = Profiler::builder().with_report_on_exit().build()?;
-    let subscriber = tracing_subscriber::registry().with(profiler.layer());
+    let subscriber = tracing_subscriber::registry().with(LevelFilter::INFO).with(profiler.layer());
     tracing::subscriber::set_global_default(subscriber).map_err(|cause| {
         let what = "a global tracing subscriber is set already; add Profiler::layer to it";
         Error::new(ErrorKind::Config, what).because(cause)

@@ -12,6 +12,7 @@ mod path;
 mod record;
 mod region;
 mod table;
+mod traceparent;
 
 pub use ids::{SampleContext, SpanContext, SpanId, TraceFlags, TraceId};
 pub use label::LabelSet;
@@ -19,3 +20,4 @@ pub use path::SpanPath;
 pub(crate) use record::{RECORD_WORDS, Record, RecordIndex, context_of_words};
 pub use region::Region;
 pub(crate) use table::SpanTable;
+pub use traceparent::TraceParent;

@@ -45,6 +45,8 @@ pub(crate) enum Ids {
     Known = 1,
     /// Final: the span has none.
     None = 2,
+    /// Not known yet, but the trace and its flags are: those of a remote parent.
+    Remote = 3,
 }
 
 const CHUNK: usize = 1024;
@@ -142,12 +144,8 @@ impl Record {
 
     /// Settles the ids. Two threads may do so at once for one span; they store the same values.
     pub(crate) fn set_ids(&self, ids: SpanContext, root: (SpanId, SpanPath)) {
-        let (trace_id, span_id) = (ids.trace_id.to_bytes(), ids.span_id.to_bytes());
-        let (high, low) = trace_id.split_at(8);
-        for (field, half) in self.trace_id.iter().zip([high, low]) {
-            field.store(u64::from_ne_bytes(half.try_into().unwrap_or_default()), Ordering::Relaxed);
-        }
-        self.span_id.store(u64::from_ne_bytes(span_id), Ordering::Relaxed);
+        self.set_trace_id(ids.trace_id);
+        self.span_id.store(u64::from_ne_bytes(ids.span_id.to_bytes()), Ordering::Relaxed);
         self.root_id.store(u64::from_ne_bytes(root.0.to_bytes()), Ordering::Relaxed);
         self.root_path.store(root.1.to_u32(), Ordering::Relaxed);
         let known = if ids.is_valid() { Ids::Known } else { Ids::None };
@@ -157,7 +155,20 @@ impl Record {
     /// Whether the ids still have to be asked for.
     #[inline]
     pub(crate) fn ids_unknown(&self) -> bool {
-        self.status.load(Ordering::Acquire).to_ne_bytes()[0] == Ids::Unknown as u8
+        let [ids, ..] = self.status.load(Ordering::Acquire).to_ne_bytes();
+        ids == Ids::Unknown as u8 || ids == Ids::Remote as u8
+    }
+
+    /// Notes the trace of a remote parent, for when the ids are settled.
+    pub(crate) fn set_remote(&self, parent: SpanContext) {
+        self.set_trace_id(parent.trace_id);
+        self.status.store(status(Ids::Remote, parent.flags), Ordering::Release);
+    }
+
+    /// The trace of the remote parent, and its flags, while the ids are not settled.
+    pub(crate) fn remote(&self) -> Option<(TraceId, TraceFlags)> {
+        let [ids, flags, ..] = self.status.load(Ordering::Acquire).to_ne_bytes();
+        (ids == Ids::Remote as u8).then(|| (self.trace_id(), TraceFlags::from_u8(flags)))
     }
 
     /// The record of the enclosing span. It stays open as long as this one is.
@@ -177,15 +188,27 @@ impl Record {
         if valid != Ids::Known as u8 {
             return SpanContext::default();
         }
-        let mut trace_id = [0; 16];
-        for (bytes, field) in trace_id.chunks_exact_mut(8).zip(&self.trace_id) {
-            bytes.copy_from_slice(&field.load(Ordering::Relaxed).to_ne_bytes());
-        }
         SpanContext {
-            trace_id: TraceId::from_bytes(trace_id),
+            trace_id: self.trace_id(),
             span_id: SpanId::from_bytes(self.span_id.load(Ordering::Relaxed).to_ne_bytes()),
             flags: TraceFlags::from_u8(flags),
         }
+    }
+
+    fn set_trace_id(&self, id: TraceId) {
+        let id = id.to_bytes();
+        let (high, low) = id.split_at(8);
+        for (field, half) in self.trace_id.iter().zip([high, low]) {
+            field.store(u64::from_ne_bytes(half.try_into().unwrap_or_default()), Ordering::Relaxed);
+        }
+    }
+
+    fn trace_id(&self) -> TraceId {
+        let mut id = [0; 16];
+        for (bytes, field) in id.chunks_exact_mut(8).zip(&self.trace_id) {
+            bytes.copy_from_slice(&field.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        TraceId::from_bytes(id)
     }
 
     /// The local root's id and path.

@@ -19,8 +19,11 @@ const LEVELS: usize = 9;
 /// The spans that are open under one subscriber.
 #[derive(Debug)]
 pub(crate) struct SpanTable {
-    levels: [OnceLock<Box<[Bucket]>>; LEVELS],
-    /// How many levels are in use, so that a lookup of an unknown key stops early.
+    /// The smallest table. It is always there and its size is a constant, because nearly all lookups end in it.
+    first: Box<[Bucket; FIRST]>,
+    /// The larger tables, made when they are needed.
+    levels: [OnceLock<Box<[Bucket]>>; LEVELS - 1],
+    /// How many of those are in use, so that a lookup of an unknown key stops early.
     used: AtomicUsize,
 }
 
@@ -38,8 +41,12 @@ const CLAIMED: u64 = u64::MAX;
 const SETTLED: u32 = 1 << 31;
 
 impl SpanTable {
-    pub(crate) const fn new() -> Self {
-        Self { levels: [const { OnceLock::new() }; LEVELS], used: AtomicUsize::new(0) }
+    pub(crate) fn new() -> Self {
+        Self {
+            first: Box::new(std::array::from_fn(|_| Bucket::default())),
+            levels: [const { OnceLock::new() }; LEVELS - 1],
+            used: AtomicUsize::new(0),
+        }
     }
 
     /// Stores the record of the span `key` (neither 0 nor `u64::MAX`). `false` when there is no room: the span is
@@ -48,11 +55,14 @@ impl SpanTable {
         if key == FREE || key == CLAIMED {
             return false;
         }
+        if self.first[slot(key, FIRST)].insert(key, record) {
+            return true;
+        }
         for (level, table) in self.levels.iter().enumerate() {
             let Some(buckets) = table.get().or_else(|| {
                 // Made first and then set, so that a thread is inside the cell for a moment only: a fork meanwhile would
                 // leave it closed in the child for good.
-                let fresh = (0..FIRST << level).map(|_| Bucket::default()).collect();
+                let fresh = (0..FIRST << (level + 1)).map(|_| Bucket::default()).collect();
                 let _another_thread_was_faster = table.set(fresh);
                 table.get()
             }) else {
@@ -66,8 +76,21 @@ impl SpanTable {
         false
     }
 
-    /// The record of the span `key`, and whether its ids were [settled](Self::settle).
+    /// The record of the span `key` if its ids were settled and it lies in the first table: the short way for nearly all
+    /// lookups.
     #[inline]
+    pub(crate) fn get_settled(&self, key: u64) -> Option<RecordIndex> {
+        let bucket = &self.first[slot(key, FIRST)];
+        for (known, record) in bucket.keys.iter().zip(&bucket.records) {
+            if known.load(Ordering::Acquire) == key {
+                let value = record.load(Ordering::Acquire);
+                return (value & SETTLED != 0).then_some(RecordIndex::from_u32(value & !SETTLED));
+            }
+        }
+        None
+    }
+
+    /// The record of the span `key`, and whether its ids were [settled](Self::settle).
     pub(crate) fn get(&self, key: u64) -> Option<(RecordIndex, bool)> {
         self.find(key).map(|(bucket, way)| {
             let value = bucket.records[way].load(Ordering::Acquire);
@@ -85,24 +108,34 @@ impl SpanTable {
     /// Forgets the span `key` and returns its record.
     pub(crate) fn remove(&self, key: u64) -> Option<RecordIndex> {
         let (bucket, way) = self.find(key)?;
-        let record = RecordIndex::from_u32(bucket.records[way].load(Ordering::Relaxed) & !SETTLED);
+        // Left behind it would be settled for whoever asks for key 0, which is every free place's.
+        let record = RecordIndex::from_u32(bucket.records[way].swap(0, Ordering::Relaxed) & !SETTLED);
         bucket.keys[way].store(FREE, Ordering::Release);
         Some(record)
     }
 
-    #[inline]
     fn find(&self, key: u64) -> Option<(&Bucket, usize)> {
+        if key == FREE || key == CLAIMED {
+            return None;
+        }
+        let bucket = &self.first[slot(key, FIRST)];
+        if let Some(way) = bucket.find(key) {
+            return Some((bucket, way));
+        }
         let used = self.used.load(Ordering::Acquire);
         self.levels.iter().take(used).find_map(|level| {
             let buckets = level.get()?;
             let bucket = buckets.get(slot(key, buckets.len()))?;
-            let way = bucket.keys.iter().position(|known| known.load(Ordering::Acquire) == key)?;
-            Some((bucket, way))
+            Some((bucket, bucket.find(key)?))
         })
     }
 }
 
 impl Bucket {
+    fn find(&self, key: u64) -> Option<usize> {
+        self.keys.iter().position(|known| known.load(Ordering::Acquire) == key)
+    }
+
     fn insert(&self, key: u64, record: RecordIndex) -> bool {
         self.keys.iter().zip(&self.records).any(|(known, slot)| {
             let free = known.load(Ordering::Relaxed) == FREE
@@ -133,7 +166,7 @@ mod tests {
         for i in 1..=count {
             assert!(table.insert(u64::from(i) * 7, RecordIndex::from_u32(i)));
         }
-        assert!(table.used.load(Ordering::Relaxed) > 1, "20,000 spans need more than one level");
+        assert!(table.used.load(Ordering::Relaxed) > 0, "20,000 spans need more than one level");
         for i in 1..=count {
             assert_eq!(table.get(u64::from(i) * 7), Some((RecordIndex::from_u32(i), false)));
         }
@@ -151,6 +184,10 @@ mod tests {
         assert!(
             !table.insert(0, RecordIndex::from_u32(1)) && !table.insert(u64::MAX, RecordIndex::from_u32(1))
         );
-        assert_eq!(table.get(0), None);
+        assert_eq!((table.get(0), table.get_settled(0)), (None, None));
+        table.insert(9, RecordIndex::from_u32(1));
+        table.settle(9);
+        assert_eq!(table.get_settled(9), table.remove(9));
+        (0..=u64::MAX >> 50).for_each(|key| assert_eq!(table.get_settled(key), None));
     }
 }

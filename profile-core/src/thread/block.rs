@@ -6,21 +6,21 @@ use crate::sync::interruptible;
 use std::ops::Range;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-/// How many entered spans a thread's stack remembers. Deeper ones are published but not remembered.
+/// How many entered spans a thread's stack remembers. The code of deeper ones counts for the innermost remembered one.
 pub(super) const STACK: usize = 128;
 
 /// Everything the profiler keeps for one thread. All zero is a valid, unused block: it is all atomics, so that the thread,
 /// its signal handler and the collector can share it.
 #[repr(C, align(64))]
 pub(crate) struct Block {
-    // Written by the thread on every enter and exit, read by its signal handler.
-    pub(super) current: AtomicU32,
+    // Written by the thread on every enter and exit, read by its signal handler. The entry at `depth` is the innermost
+    // span's; the first entry, at depth 0, is never written and says "no span".
     pub(super) depth: AtomicU32,
     /// The region and the label set that the thread is in.
     pub(super) region: interruptible::AtomicU32,
     pub(super) labels: interruptible::AtomicU32,
-    pub(super) records: [AtomicU32; STACK],
-    pub(super) keys: [AtomicU64; STACK],
+    pub(super) records: [AtomicU32; STACK + 1],
+    pub(super) keys: [AtomicU64; STACK + 1],
 
     // Written by whoever registers the thread, read by the handler.
     stack_low: AtomicU64,
@@ -87,15 +87,16 @@ impl Block {
     /// The thread is in no span and no region.
     pub(super) fn forget_published(&self) {
         self.depth.store(0, Ordering::Relaxed);
-        self.current.store(0, Ordering::Relaxed);
         self.region.store(0, Ordering::Relaxed);
         self.labels.store(0, Ordering::Relaxed);
     }
 
-    /// The record of the span that the thread is in.
+    /// The record of the span that the thread is in. Safe in its signal handler: two loads and a bounds check.
     #[inline]
     pub(crate) fn current(&self) -> RecordIndex {
-        RecordIndex::from_u32(self.current.load(Ordering::Relaxed))
+        let depth = self.depth.load(Ordering::Relaxed) as usize;
+        let record = self.records.get(depth.min(STACK));
+        record.map_or(RecordIndex::NONE, |record| RecordIndex::from_u32(record.load(Ordering::Relaxed)))
     }
 
     /// The region and the labels that the thread is in, as a word of a sample; 0 if neither. Safe in a signal handler: two

@@ -2,7 +2,7 @@
 //!
 //! The stack is an array in the thread's block. Exits may come out of order, so an exit searches for its span; a span may
 //! be entered twice on one thread and on several threads at once, and nothing here belongs to the span. Publication is
-//! one store of the record's number; the reader is a signal handler on the same thread, so compiler fences are all the
+//! one store of the stack's depth; the reader is a signal handler on the same thread, so compiler fences are all the
 //! ordering it takes.
 //!
 //! Regions and labels follow the program's own nesting, so they need no stack: whoever sets one puts back what was there.
@@ -16,6 +16,16 @@ use std::sync::atomic::{Ordering, compiler_fence};
 /// The calling thread enters the span of `record`; `key` names it for the exit.
 #[inline]
 pub(crate) fn enter(key: u64, record: RecordIndex) {
+    match own_if_any() {
+        Some(block) => block.push(key, record),
+        None => enter_first(key, record),
+    }
+}
+
+/// The thread's first enter: it has no block yet.
+#[cold]
+#[inline(never)]
+fn enter_first(key: u64, record: RecordIndex) {
     if let Some(block) = own() {
         block.push(key, record);
     }
@@ -84,58 +94,48 @@ fn exchange(field: &AtomicU32, value: u32) -> u32 {
 impl Block {
     #[inline]
     fn push(&self, key: u64, record: RecordIndex) {
-        let depth = self.depth.load(Ordering::Relaxed);
+        let depth = self.depth.load(Ordering::Relaxed).wrapping_add(1);
         if let (Some(slot), Some(name)) = (self.records.get(depth as usize), self.keys.get(depth as usize)) {
             slot.store(record.to_u32(), Ordering::Relaxed);
             name.store(key, Ordering::Relaxed);
         }
-        self.depth.store(depth.wrapping_add(1), Ordering::Relaxed);
-        self.publish(record.to_u32());
+        self.publish(depth);
     }
 
     #[inline]
     fn pop(&self, key: u64) {
-        let depth = self.depth.load(Ordering::Relaxed) as usize;
-        let Some(top) = depth.checked_sub(1) else { return };
-        if self.keys.get(top).is_some_and(|name| name.load(Ordering::Relaxed) == key) {
-            self.shrink(top);
+        let depth = self.depth.load(Ordering::Relaxed);
+        if self.keys.get(depth as usize).is_some_and(|name| name.load(Ordering::Relaxed) == key) {
+            self.publish(depth.saturating_sub(1));
         } else {
-            self.pop_inner(key, depth);
+            self.pop_inner(key, depth as usize);
         }
     }
 
     /// An exit that is not of the innermost remembered span.
     #[cold]
+    #[inline(never)]
     fn pop_inner(&self, key: u64, depth: usize) {
         if depth > STACK {
             // The span lies beyond what the stack remembers: the innermost remembered one is the best answer.
-            return self.shrink(depth - 1);
+            return self.publish(depth as u32 - 1);
         }
-        let Some(found) = self.keys.iter().take(depth).rposition(|name| name.load(Ordering::Relaxed) == key)
-        else {
-            return;
-        };
-        for above in found + 1..depth {
+        let mut entered = self.keys.iter().take(depth + 1).skip(1);
+        let Some(found) = entered.rposition(|name| name.load(Ordering::Relaxed) == key) else { return };
+        // The entry of the innermost span stays as it is until the depth goes down.
+        for above in found + 2..=depth {
             let (record, name) = (&self.records[above], &self.keys[above]);
             self.records[above - 1].store(record.load(Ordering::Relaxed), Ordering::Relaxed);
             self.keys[above - 1].store(name.load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        self.shrink(depth - 1);
-    }
-
-    /// Sets the depth and publishes the span that is now innermost.
-    #[inline]
-    fn shrink(&self, depth: usize) {
-        self.depth.store(depth as u32, Ordering::Relaxed);
-        let top = depth.min(STACK).checked_sub(1).and_then(|top| self.records.get(top));
-        self.publish(top.map_or(0, |record| record.load(Ordering::Relaxed)));
+        self.publish(depth as u32 - 1);
     }
 
     #[inline]
-    fn publish(&self, record: u32) {
-        // The record's own fields were written before; the handler on this thread must not see the number earlier.
+    fn publish(&self, depth: u32) {
+        // The entry and the record's own fields were written before; the handler on this thread must not see the depth earlier.
         compiler_fence(Ordering::Release);
-        self.current.store(record, Ordering::Relaxed);
+        self.depth.store(depth, Ordering::Relaxed);
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
                 enter(100 + key, B);
             }
             for key in (0..3 * STACK as u64).rev() {
-                assert_ne!(innermost(), RecordIndex::NONE);
+                assert_eq!(innermost(), B);
                 exit(100 + key);
             }
             assert_eq!(innermost(), A);
