@@ -45,6 +45,8 @@ pub use profile_core::error::{Error, ErrorKind, Result};
 pub use profile_core::export::OtlpGrpcExporter;
 #[cfg(feature = "otlp-http")]
 pub use profile_core::export::OtlpHttpExporter;
+#[cfg(feature = "pyroscope")]
+pub use profile_core::export::PyroscopeExporter;
 pub use profile_core::export::{
     BatchProfileProcessor, Compression, ExportError, ExportReceipt, FileExporter, FileFormat, FileMode,
     ProfileExporter, ProfileProcessor,

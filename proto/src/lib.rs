@@ -1,4 +1,4 @@
-//! The wire messages of span-scoped profiles: OTLP profiles and pprof.
+//! The wire messages of span-scoped profiles: OTLP profiles, pprof, and Pyroscope's push API.
 //!
 //! The `.proto` files under `proto/` carry the standards' names and field numbers and this project's comments. The
 //! code under `src/generated/` is made from them by `tests/generated.rs`, without protoc, and committed, so that a
@@ -46,6 +46,22 @@ pub mod collector {
         pub mod v1development {
             include!("generated/opentelemetry.proto.collector.profiles.v1development.rs");
         }
+    }
+}
+
+/// `push`: Pyroscope's push API.
+pub mod push {
+    /// `push.v1`
+    pub mod v1 {
+        include!("generated/push.v1.rs");
+    }
+}
+
+/// `types`: what Pyroscope's services have in common.
+pub mod types {
+    /// `types.v1`
+    pub mod v1 {
+        include!("generated/types.v1.rs");
     }
 }
 

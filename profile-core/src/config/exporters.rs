@@ -13,6 +13,8 @@ use std::path::Path;
 pub enum ExporterKind {
     /// `otlp`: OTLP, over what `OTEL_EXPORTER_OTLP_PROTOCOL` names.
     Otlp,
+    /// `pyroscope`: Pyroscope's push API.
+    Pyroscope,
     /// `file`: files in a directory.
     File,
 }
@@ -43,12 +45,14 @@ pub(super) fn read(env: &mut Env<'_>) -> Option<Vec<ExporterKind>> {
     for name in &names {
         match name.as_str() {
             "otlp" if HAS_OTLP => kinds.push(ExporterKind::Otlp),
+            "pyroscope" if cfg!(feature = "pyroscope") => kinds.push(ExporterKind::Pyroscope),
             "file" => kinds.push(ExporterKind::File),
             "none" if names.len() == 1 => return Some(kinds),
             "none" => env.warn(NAME, name, "stands beside other names"),
             "otlp" => env.warn(NAME, name, "is not built in: enable the feature otlp-http or grpc"),
-            "pyroscope" | "console" => env.warn(NAME, name, "is not supported yet"),
-            _ => env.warn(NAME, name, "is not one of: otlp, file, none"),
+            "pyroscope" => env.warn(NAME, name, "is not built in: enable the feature pyroscope"),
+            "console" => env.warn(NAME, name, "is not supported yet"),
+            _ => env.warn(NAME, name, "is not one of: otlp, pyroscope, file, none"),
         }
     }
     let mut seen = Vec::new();
@@ -97,6 +101,15 @@ impl Environment {
     fn make(&self, kind: ExporterKind) -> Result<Box<dyn ProfileExporter>> {
         match kind {
             ExporterKind::Otlp => self.make_otlp(),
+            #[cfg(feature = "pyroscope")]
+            ExporterKind::Pyroscope => {
+                let builder = crate::export::PyroscopeExporter::builder();
+                Ok(Box::new(builder.with_settings(self.pyroscope.clone()).build()?))
+            }
+            #[cfg(not(feature = "pyroscope"))]
+            ExporterKind::Pyroscope => {
+                Err(crate::error::Error::config("exporter", "pyroscope", "is not built in"))
+            }
             ExporterKind::File => {
                 let directory = self.directory.as_deref().unwrap_or(Path::new(DEFAULT_DIRECTORY));
                 Ok(Box::new(FileExporter::builder().with_directory(directory).build()?))

@@ -3,7 +3,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `OTEL_SDK_DISABLED` | `true`: no profiler |
-//! | `OTEL_PROFILES_EXPORTER` | where profiles go: `otlp`, `file`, `none`, or several with commas |
+//! | `OTEL_PROFILES_EXPORTER` | where profiles go: `otlp`, `pyroscope`, `file`, `none`, or several with commas |
 //! | `OTEL_EXPORTER_OTLP_[PROFILES_]PROTOCOL` | `http/protobuf` (the default), `http/json` or `grpc` |
 //! | `OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT` | over HTTP the URL that takes profiles, used as it is; over gRPC the server |
 //! | `OTEL_EXPORTER_OTLP_ENDPOINT` | over HTTP a base URL, to which `/v1development/profiles` is appended; over gRPC the server |
@@ -13,6 +13,9 @@
 //! | `OTEL_EXPORTER_OTLP_[PROFILES_]COMPRESSION` | `none`, `gzip` or `zstd` |
 //! | `OTEL_EXPORTER_OTLP_[PROFILES_]CERTIFICATE` | the PEM file of the roots to trust instead of the system's |
 //! | `OTEL_EXPORTER_OTLP_[PROFILES_]CLIENT_CERTIFICATE`, `…CLIENT_KEY` | the PEM files to show to the server |
+//! | `PYROSCOPE_SERVER_ADDRESS` | where the exporter `pyroscope` sends to; `http://localhost:4040` by default |
+//! | `PYROSCOPE_BASIC_AUTH_USER`, `PYROSCOPE_BASIC_AUTH_PASSWORD` | who sends |
+//! | `PYROSCOPE_TENANT_ID` | the tenant of a server that has several |
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | see [`Resource`] |
 //! | `PROFILE_FREQUENCY` | samples a second of CPU time, 1 to 1000; 99 by default |
 //! | `PROFILE_WINDOW` | the length of a profile in seconds, 1 to 60; 10 by default |
@@ -29,6 +32,8 @@ pub use exporters::{ExporterKind, Exporters};
 use crate::diag;
 use crate::error::{Error, Result};
 use crate::export::OtlpSettings;
+#[cfg(feature = "pyroscope")]
+use crate::export::PyroscopeSettings;
 use crate::resource::{Resource, Value};
 use env::Env;
 use std::ffi::OsString;
@@ -56,6 +61,9 @@ pub struct Environment {
     pub exporters: Option<Vec<ExporterKind>>,
     /// What it says about OTLP exporters.
     pub otlp: OtlpSettings,
+    /// What it says about the Pyroscope exporter.
+    #[cfg(feature = "pyroscope")]
+    pub pyroscope: PyroscopeSettings,
     /// The resource attributes it sets.
     pub resource: Resource,
     /// Samples a second of CPU time, within [`FREQUENCIES`].
@@ -85,6 +93,8 @@ impl Environment {
             disabled: env.boolean("OTEL_SDK_DISABLED"),
             exporters: exporters::read(&mut env),
             otlp: OtlpSettings::read(&mut env),
+            #[cfg(feature = "pyroscope")]
+            pyroscope: PyroscopeSettings::read(&mut env),
             resource: resource(&mut env),
             frequency: frequency.and_then(|hertz| u32::try_from(hertz).ok()),
             window: env.number("PROFILE_WINDOW", 1..=60).map(Duration::from_secs),

@@ -98,7 +98,7 @@ fn a_malformed_value_is_named_in_one_warning_and_ignored() {
     for (name, value) in [
         ("OTEL_SDK_DISABLED", "yes"),
         ("OTEL_PROFILES_EXPORTER", "jaeger"),
-        ("OTEL_PROFILES_EXPORTER", "pyroscope"),
+        ("PYROSCOPE_SERVER_ADDRESS", "pyroscope:4040"),
         ("OTEL_PROFILES_EXPORTER", "OTLP"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318"),
         ("OTEL_EXPORTER_OTLP_PROFILES_ENDPOINT", "http://"),

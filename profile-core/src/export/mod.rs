@@ -41,6 +41,8 @@ mod otlp_http;
 #[cfg(any(feature = "otlp-http", feature = "grpc"))]
 mod otlp_options;
 mod otlp_settings;
+#[cfg(feature = "pyroscope")]
+mod pyroscope;
 mod queue;
 mod retry;
 #[cfg(any(feature = "otlp-http", feature = "grpc"))]
@@ -64,6 +66,10 @@ pub use otlp_http::{OtlpHttpExporter, OtlpHttpExporterBuilder};
 pub use otlp_settings::{
     DEFAULT_OTLP_GRPC_ENDPOINT, DEFAULT_OTLP_HTTP_ENDPOINT, DEFAULT_OTLP_TIMEOUT, OtlpSettings,
     PROFILES_PATH, Protocol,
+};
+#[cfg(feature = "pyroscope")]
+pub use pyroscope::{
+    DEFAULT_PYROSCOPE_ENDPOINT, PyroscopeExporter, PyroscopeExporterBuilder, PyroscopeSettings,
 };
 pub use retry::RetryPolicy;
 
@@ -126,6 +132,8 @@ pub trait ProfileExporter: Send {
 /// How large a batch a destination takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
+    /// Profiles of one batch.
+    pub max_profiles: usize,
     /// Samples of all profiles together.
     pub max_samples: usize,
     /// Bytes as OTLP, and as uncompressed pprof.
@@ -134,14 +142,15 @@ pub struct BatchLimits {
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self { max_samples: usize::MAX, max_bytes: usize::MAX }
+        Self { max_profiles: usize::MAX, max_samples: usize::MAX, max_bytes: usize::MAX }
     }
 }
 
 /// Well below what peers take by default: Pyroscope 16 000 samples and 4 MiB of a profile, as pprof; gRPC servers 4 MiB
 /// of a request, to which a collector may pass it on.
 #[cfg(any(feature = "otlp-http", feature = "grpc"))]
-pub(crate) const MAX_BATCH: BatchLimits = BatchLimits { max_samples: 10_000, max_bytes: 2 << 20 };
+pub(crate) const MAX_BATCH: BatchLimits =
+    BatchLimits { max_profiles: usize::MAX, max_samples: 10_000, max_bytes: 2 << 20 };
 
 /// Ends a running export from another thread; see [`ProfileExporter::interrupter`].
 pub struct Interrupter(Box<dyn FnOnce() + Send>);

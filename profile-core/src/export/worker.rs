@@ -47,8 +47,9 @@ impl Worker {
     /// Delivers the profiles, in parts if they are too large for the destination.
     fn deliver(&mut self, profiles: Vec<Arc<Profile>>) {
         let batch = ProfileBatch::new(Arc::clone(&self.resource), profiles);
-        let BatchLimits { max_samples, max_bytes } = self.limits;
-        let whole = batch.split(max_samples, max_bytes);
+        let BatchLimits { max_profiles, max_samples, max_bytes } = self.limits;
+        let whole = batch.chunks(max_profiles).into_iter();
+        let whole: Vec<_> = whole.flat_map(|chunk| chunk.split(max_samples, max_bytes)).collect();
         self.count_parts(&batch, &whole);
         let whole = whole.into_iter().filter(|part| !part.is_empty());
         let mut parts: Vec<_> = whole.rev().map(|part| (part, 0)).collect();

@@ -47,6 +47,12 @@ impl ProfileBatch {
         self.profiles.is_empty()
     }
 
+    /// The batch in parts of at most `profiles` profiles.
+    pub(crate) fn chunks(&self, profiles: usize) -> Vec<Self> {
+        let part = |part: &[_]| Self { resource: Arc::clone(&self.resource), profiles: part.to_vec() };
+        self.profiles.chunks(profiles.max(1)).map(part).collect()
+    }
+
     /// The batch in two: by profiles, or, if there is only one, by samples. `None` if that is not possible.
     pub(crate) fn halve(&self) -> Option<[Self; 2]> {
         let halves = match &self.profiles[..] {

@@ -18,7 +18,7 @@ use super::headers::Headers;
 use super::{BatchLimits, Interrupter, MAX_BATCH, ProfileExporter};
 use crate::error::Result;
 use crate::profile::ProfileBatch;
-use response::{header, read_body, reason};
+use response::{Answer, header, reason};
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 use ureq::http::Response;
@@ -45,11 +45,33 @@ impl OtlpHttpExporter {
         OtlpHttpExporterBuilder::default()
     }
 
-    fn post(&self, body: &[u8], timeout: Duration) -> Result<Response<Body>, ureq::Error> {
-        let content_type = self.encoding.content_type();
+    /// Sends `body`, and returns what a server that takes it answers.
+    pub(super) fn send(
+        &self,
+        content_type: &'static str,
+        encoding: Option<&'static str>,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<Answer, ExportError> {
+        let timeout = deadline.saturating_duration_since(Instant::now()).min(self.timeout);
+        if timeout.is_zero() {
+            return Err(ExportError::retryable("no time left to send"));
+        }
+        let response = self.post(content_type, encoding, body, timeout);
+        let response = response.map_err(|error| self.failure(&error, timeout))?;
+        if response.status().is_success() { Ok(Answer::read(response)) } else { Err(self.refusal(response)) }
+    }
+
+    fn post(
+        &self,
+        content_type: &'static str,
+        encoding: Option<&'static str>,
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Response<Body>, ureq::Error> {
         let mut request = self.agent.post(self.endpoint.url());
         request = request.header("content-type", content_type).header("accept", content_type);
-        if let Some(encoding) = self.compression.encoding() {
+        if let Some(encoding) = encoding {
             request = request.header("content-encoding", encoding);
         }
         for (name, value) in self.headers.iter() {
@@ -59,10 +81,10 @@ impl OtlpHttpExporter {
     }
 
     /// The batch is taken, whatever the body says.
-    fn receipt(&self, mut response: Response<Body>, bytes: usize) -> ExportReceipt {
+    fn receipt(&self, answer: Answer, bytes: usize) -> ExportReceipt {
         let bytes = bytes as u64;
-        let content_type = header(&response, "content-type").unwrap_or_default().to_owned();
-        let body = match read_body(&mut response) {
+        let content_type = answer.content_type;
+        let body = match answer.body {
             Ok(body) => body,
             Err(why) => return ExportReceipt::new(bytes).with_message(why),
         };
@@ -116,16 +138,8 @@ impl ProfileExporter for OtlpHttpExporter {
             Encoding::Json => batch.to_otlp_json().into_bytes(),
         };
         let body = self.compression.compress(body)?;
-        let timeout = deadline.saturating_duration_since(Instant::now()).min(self.timeout);
-        if timeout.is_zero() {
-            return Err(ExportError::retryable("no time left to send"));
-        }
-        let response = self.post(&body, timeout).map_err(|error| self.failure(&error, timeout))?;
-        if response.status().is_success() {
-            Ok(self.receipt(response, body.len()))
-        } else {
-            Err(self.refusal(response))
-        }
+        let answer = self.send(self.encoding.content_type(), self.compression.encoding(), &body, deadline)?;
+        Ok(self.receipt(answer, body.len()))
     }
 
     fn limits(&self) -> BatchLimits {

@@ -9,8 +9,22 @@ pub(super) fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a
     response.headers().get(name)?.to_str().ok()
 }
 
+/// What a server says that took a request.
+pub(in super::super) struct Answer {
+    pub(in super::super) content_type: String,
+    /// The body, if it is there and not too large; or else a sentence.
+    pub(in super::super) body: Result<Vec<u8>, String>,
+}
+
+impl Answer {
+    pub(super) fn read(mut response: Response<Body>) -> Self {
+        let content_type = header(&response, "content-type").unwrap_or_default().to_owned();
+        Self { content_type, body: read_body(&mut response) }
+    }
+}
+
 /// The body, if it is there and not too large; or else a sentence.
-pub(super) fn read_body(response: &mut Response<Body>) -> Result<Vec<u8>, String> {
+fn read_body(response: &mut Response<Body>) -> Result<Vec<u8>, String> {
     let body = response.body_mut().with_config().limit(MAX_ANSWER as u64).read_to_vec();
     body.map_err(|error| format!("the answer could not be read: {error}"))
 }
