@@ -22,50 +22,46 @@
 //! With `tracing-opentelemetry` in the stack, add its layer *before* this one: samples then carry the trace and span ids
 //! of OpenTelemetry, and the local root span of every request gets the attribute `pyroscope.profile.id`, which is what
 //! Grafana's "Profiles for this span" looks for. Without OpenTelemetry, spans get W3C ids of our own.
+//!
+//! # Libraries
+//!
+//! A library that only annotates its functions depends on this crate with `default-features = false`. Then nothing of the
+//! profiler is built: no sampler, no exporter, no HTTP. `#[profiled]` checks its arguments and leaves its item untouched,
+//! and the rest of this interface is there and does nothing. All of it comes alive in a program that switches the default
+//! feature `enable` on, in its own dependency on this crate.
 #![forbid(unsafe_code)]
 
+#[cfg(not(feature = "enable"))]
+mod disabled;
+#[cfg(feature = "enable")]
+mod enabled;
+#[cfg(feature = "enable")]
+mod layer;
+#[cfg(feature = "enable")]
+mod logging;
+#[cfg(all(feature = "enable", feature = "metrics"))]
+mod metrics;
+#[cfg(all(feature = "enable", feature = "opentelemetry"))]
+mod otel;
+#[cfg(feature = "enable")]
+mod profiler;
+#[cfg(feature = "enable")]
+mod remote;
+#[cfg(feature = "enable")]
+mod scope;
+#[cfg(feature = "enable")]
+mod select;
+
 // What `#[profiled]` expands to is the only user of this.
+#[cfg(feature = "enable")]
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
-mod layer;
-mod logging;
-#[cfg(feature = "metrics")]
-mod metrics;
-#[cfg(feature = "opentelemetry")]
-mod otel;
-mod scope;
 
-pub use layer::ProfileLayer;
-pub use profile_core::context::{
-    LabelSet, Region, SampleContext, SpanContext, SpanId, SpanPath, TraceFlags, TraceId, TraceParent,
-};
-pub use profile_core::error::{Error, ErrorKind, Result};
-#[cfg(feature = "grpc")]
-pub use profile_core::export::OtlpGrpcExporter;
-#[cfg(feature = "otlp-http")]
-pub use profile_core::export::OtlpHttpExporter;
-#[cfg(feature = "pyroscope")]
-pub use profile_core::export::PyroscopeExporter;
-pub use profile_core::export::{
-    BatchProfileProcessor, Compression, ExportError, ExportReceipt, FileExporter, FileFormat, FileMode,
-    ProfileExporter, ProfileProcessor,
-};
-pub use profile_core::profile::{Profile, ProfileBatch, SpanScope};
-pub use profile_core::profiler::{ProfileCollector, ProfilerBuilder, Report, SpanReport, Status};
-pub use profile_core::resource::Resource;
-pub use profile_core::stats::StatsSnapshot;
+#[cfg(not(feature = "enable"))]
+use disabled::error; // where the shared sources look for it
+#[cfg(not(feature = "enable"))]
+pub use disabled::*;
+#[cfg(feature = "enable")]
+pub use enabled::*;
 pub use profile_macros::profiled;
-pub use profiler::{Profiler, init};
-pub use remote::set_remote_parent;
-
-mod profiler;
-mod remote;
-mod select;
-
-/// The ids of the span that the calling thread is in: what a sample taken now would be tagged with, and what an outgoing
-/// request names as its parent ([`TraceParent::new`]). `None` outside every span, and in a span that has no ids.
-#[must_use]
-pub fn current() -> Option<SpanContext> {
-    profile_core::spans::current()
-}

@@ -5,6 +5,9 @@
 #[allow(dead_code, unreachable_pub, clippy::panic)]
 #[path = "../../tests/fixture-2024/src/forms.rs"]
 mod forms;
+#[allow(dead_code, unreachable_pub, clippy::panic)]
+#[path = "../../tests/fixture-2024/src/regions.rs"]
+mod regions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +37,10 @@ fn functions_run_and_make_no_span() {
         assert_eq!(forms::reports(&mut vec![7]), Ok(&mut 7));
         assert!(forms::opaque_result(true).is_err());
         assert_eq!(forms::tracked().line(), line!());
+        assert_eq!(regions::digest(&[1, 2]), 3);
+        assert_eq!(regions::tracked().line(), line!());
+        assert_eq!(regions::reports_with_labels(&mut vec![7]), Ok(&mut 7));
+        assert_eq!(regions::Hasher(1).step().0, 2);
         assert_eq!(forms::module::build(&[1, 2]).sum(), 2);
         let future = std::pin::pin!(forms::fetch(3));
         assert!(future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready());

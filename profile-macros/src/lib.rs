@@ -258,6 +258,7 @@ use crate::item::Item;
 /// # Without spans
 ///
 /// Built without its feature `enable`, `profile-layer` leaves every item untouched. Arguments are checked all the same.
+/// Libraries that only annotate depend on it like that: `default-features = false`.
 #[proc_macro_attribute]
 pub fn profiled(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     expand(args.into(), item.into(), cfg!(feature = "enable")).into()

@@ -8,7 +8,8 @@ use profile_tests::clock::burn;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tracing_subscriber::prelude::*;
 
@@ -166,8 +167,9 @@ async fn inner_b() {
 
 /// Holds something that burns when the task that waits for ever is dropped.
 #[profiled(span = false, labels(tenant = "dropped"))]
-async fn abandoned() {
+async fn abandoned(begun: Arc<AtomicBool>) {
     let _dropped_in_the_region = BurnsWhenDropped;
+    begun.store(true, Ordering::SeqCst);
     std::future::pending::<()>().await;
 }
 
@@ -190,10 +192,11 @@ fn futures_set_them_for_each_poll_wherever_they_are_polled() {
             task.await.unwrap();
         }
         for _ in 0..20 {
-            let task = tokio::spawn(abandoned());
-            tokio::task::yield_now().await;
-            // Polled once or not at all; only a task that was polled holds something.
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            let begun = Arc::new(AtomicBool::new(false));
+            let task = tokio::spawn(abandoned(Arc::clone(&begun)));
+            while !begun.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             task.abort();
             assert!(task.await.unwrap_err().is_cancelled());
         }

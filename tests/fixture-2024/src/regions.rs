@@ -43,7 +43,7 @@ pub fn region_with_labels(text: &str, list: &[u8]) -> Result<u32, std::num::Pars
 #[profiled(labels(tenant), fields(tenant))]
 #[must_use]
 pub fn span_with_labels(tenant: &str, mut rows: Vec<u8>) -> Vec<u8> {
-    rows.push(0);
+    rows.extend(tenant.bytes());
     rows
 }
 
@@ -120,7 +120,7 @@ pub async fn load_for<'a>(tenant: &'a str, fails: bool) -> Result<&'a str, Strin
 #[profiled(span = false, labels(id))]
 pub async fn forever(id: u32) -> ! {
     loop {
-        drop(load(id).await);
+        let _value = load(id).await;
         std::future::pending::<()>().await;
     }
 }
