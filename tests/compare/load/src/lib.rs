@@ -11,7 +11,7 @@ pub mod start;
 pub mod threads;
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What measurements return.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -46,6 +46,11 @@ pub trait Subject: Sized + Sync {
     /// Waits until so many samples in all have been taken out of the buffers that signal handlers write to.
     fn drain(&self, _samples: u64) {}
 
+    /// CPU time so far of the thread that takes samples out of the buffers and adds them up, if there is one.
+    fn collector_cpu(&self) -> Option<Duration> {
+        None
+    }
+
     /// Whether it takes only signals that carry the value of its own timer for the thread.
     const NEEDS_COOKIE: bool = false;
 
@@ -55,11 +60,16 @@ pub trait Subject: Sized + Sync {
     /// Its own.
     fn finish(&mut self) -> Result<Self::Report>;
 
-    /// Encodes the report as it is sent, each form with its name, before compression.
+    /// Encodes the report as it is sent, before compression.
     ///
     /// # Errors
     /// Its own.
-    fn encode(&self, report: &Self::Report) -> Result<Vec<(&'static str, Vec<u8>)>>;
+    fn encode(&self, report: &Self::Report) -> Result<Vec<u8>>;
+
+    /// The same profile as compressed pprof, if [`encode`](Self::encode) is something else.
+    fn pprof(&self, _report: &Self::Report) -> Option<Vec<u8>> {
+        None
+    }
 
     /// What is in the report.
     fn stacks(report: &Self::Report) -> Vec<Stack>;
@@ -84,6 +94,34 @@ pub fn main<S: Subject>() -> Result<()> {
         Some("start") => start::start::<S>(),
         Some("report") => report::report::<S>(number(1)?),
         other => Err(format!("no such measurement: {other:?}").into()),
+    }
+}
+
+/// What the collector's thread uses for a sample: measured over some, less what it uses while nothing happens.
+pub struct Collector {
+    idle: f64,
+    since: Instant,
+    used: Duration,
+}
+
+impl Collector {
+    /// Watches an idle collector for two seconds, and what it does from then on. `None` for a profiler that has none.
+    pub fn watch(subject: &impl Subject) -> Option<Self> {
+        let (since, used) = (Instant::now(), subject.collector_cpu()?);
+        std::thread::sleep(Duration::from_secs(2));
+        let now = subject.collector_cpu()?;
+        Some(Self {
+            idle: (now - used).as_secs_f64() / since.elapsed().as_secs_f64(),
+            since: Instant::now(),
+            used: now,
+        })
+    }
+
+    /// Microseconds a sample, of so many.
+    pub fn micros(&self, subject: &impl Subject, samples: u64) -> Option<f64> {
+        let used = (subject.collector_cpu()? - self.used).as_secs_f64()
+            - self.idle * self.since.elapsed().as_secs_f64();
+        Some(used * 1e6 / samples as f64)
     }
 }
 

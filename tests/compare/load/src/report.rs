@@ -6,7 +6,7 @@
 
 use crate::heap::peak_of;
 use crate::os::{Sender, cookie, process_cpu, resident};
-use crate::{Result, Subject, say};
+use crate::{Collector, Result, Subject, say};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::hint::black_box;
@@ -25,6 +25,7 @@ const BATCH: u64 = 60;
 pub fn report<S: Subject>(count: u64) -> Result<()> {
     let mut subject = S::start(1)?;
     std::thread::sleep(Duration::from_secs(2));
+    let collector = Collector::watch(&subject);
     subject.on_thread(|| {
         let sender = Sender::new(if S::NEEDS_COOKIE { cookie()? } else { 0 });
         for number in 0..count {
@@ -35,6 +36,7 @@ pub fn report<S: Subject>(count: u64) -> Result<()> {
         }
         Ok::<_, Box<dyn std::error::Error>>(())
     })?;
+    let collected = collector.and_then(|collector| collector.micros(&subject, count));
     let before = (Instant::now(), process_cpu(), resident()?);
     let (report, finish_peak) = peak_of(|| subject.finish());
     let report = report?;
@@ -53,11 +55,14 @@ pub fn report<S: Subject>(count: u64) -> Result<()> {
     say("wall_ms", (done.0 - before.0).as_secs_f64() * 1e3);
     say("peak_mb", finish_peak.max(encode_peak) as f64 / 1e6);
     say("resident_mb", done.2.saturating_sub(before.2) as f64 / 1e6);
-    for (form, bytes) in encoded {
-        say(&format!("{form}_kb"), bytes.len() as f64 / 1e3);
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-        gzip.write_all(&bytes)?;
-        say(&format!("{form}_gzip_kb"), gzip.finish()?.len() as f64 / 1e3);
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(&encoded)?;
+    say("gzip_kb", gzip.finish()?.len() as f64 / 1e3);
+    if let Some(pprof) = subject.pprof(&report) {
+        say("pprof_gzip_kb", pprof.len() as f64 / 1e3);
+    }
+    if let Some(micros) = collected {
+        say("collect_us", micros);
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 use compare_load::{Result, Stack, Subject};
 use profile_core::profile::SampleView;
 use profile_layer::{Profile, ProfileBatch, Profiler};
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing_subscriber::prelude::*;
@@ -37,13 +39,25 @@ impl Subject for Ours {
         }
     }
 
+    fn collector_cpu(&self) -> Option<Duration> {
+        let tasks = fs::read_dir("/proc/self/task").ok()?.flatten().map(|task| task.path());
+        let is_it = |path: &PathBuf| {
+            fs::read_to_string(path.join("comm")).is_ok_and(|name| name == "profile-collect\n")
+        };
+        let text = fs::read_to_string(tasks.into_iter().find(is_it)?.join("schedstat")).ok()?;
+        text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+    }
+
     fn finish(&mut self) -> Result<Self::Report> {
         Ok(self.profiler.collect(TIMEOUT)?.ok_or("an empty profile")?)
     }
 
-    fn encode(&self, report: &Self::Report) -> Result<Vec<(&'static str, Vec<u8>)>> {
-        let batch = ProfileBatch::new(Arc::default(), vec![Arc::clone(report)]);
-        Ok(vec![("otlp", batch.to_otlp())])
+    fn encode(&self, report: &Self::Report) -> Result<Vec<u8>> {
+        Ok(batch(report).to_otlp())
+    }
+
+    fn pprof(&self, report: &Self::Report) -> Option<Vec<u8>> {
+        Some(batch(report).to_pprof())
     }
 
     fn stacks(report: &Self::Report) -> Vec<Stack> {
@@ -54,6 +68,10 @@ impl Subject for Ours {
         };
         report.samples().map(stack).collect()
     }
+}
+
+fn batch(report: &Arc<Profile>) -> ProfileBatch {
+    ProfileBatch::new(Arc::default(), vec![Arc::clone(report)])
 }
 
 fn main() -> Result<()> {

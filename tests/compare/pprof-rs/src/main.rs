@@ -17,8 +17,8 @@ impl Subject for PprofRs {
         Ok(self.0.report().build()?)
     }
 
-    fn encode(&self, report: &Report) -> Result<Vec<(&'static str, Vec<u8>)>> {
-        Ok(vec![("pprof", report.pprof()?.encode_to_vec())])
+    fn encode(&self, report: &Report) -> Result<Vec<u8>> {
+        Ok(report.pprof()?.encode_to_vec())
     }
 
     fn stacks(report: &Report) -> Vec<Stack> {

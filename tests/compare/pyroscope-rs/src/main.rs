@@ -26,9 +26,9 @@ impl Subject for PyroscopeRs {
         }
     }
 
-    fn encode(&self, reports: &Vec<Report>) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    fn encode(&self, reports: &Vec<Report>) -> Result<Vec<u8>> {
         let profile = pyroscope::encode::pprof::encode(reports, self.hertz, 0, 10_000_000_000);
-        Ok(vec![("pprof", profile.encode_to_vec())])
+        Ok(profile.encode_to_vec())
     }
 
     fn stacks(reports: &Vec<Report>) -> Vec<Stack> {
