@@ -21,6 +21,12 @@ pub(crate) fn word() -> u64 {
     }
     state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     STATE.set((state, process));
+    mix(state)
+}
+
+/// The step of `SplitMix64` that makes a random number of a state. Pure arithmetic.
+#[inline]
+pub(crate) const fn mix(state: u64) -> u64 {
     let mut z = state;
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -18,7 +18,7 @@ pub use profile_core::export::{
     ProfileExporter, ProfileProcessor,
 };
 pub use profile_core::profile::{Profile, ProfileBatch, SpanScope};
-pub use profile_core::profiler::{ProfileCollector, ProfilerBuilder, Report, SpanReport, Status};
+pub use profile_core::profiler::{Engine, ProfileCollector, ProfilerBuilder, Report, SpanReport, Status};
 pub use profile_core::resource::Resource;
 pub use profile_core::stats::StatsSnapshot;
 

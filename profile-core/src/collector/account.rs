@@ -9,6 +9,10 @@
 //! than one period, however long it runs. So the comparison is cumulative since the start: the error of a sum over n threads
 //! stays near √n periods and does not grow with time.
 //!
+//! Threads without a timer are counted as missing at once, unless they share one: then their samples come at whatever moments,
+//! and each [stands for](Accounts::shared) what their clock says is missing. A thread that gets no such sample for long is
+//! told of when a window ends.
+//!
 //! What a timer did not get delivered it has not forgotten: when the thread takes signals again, one arrives that stands
 //! for all periods since. Those of them that were exported as missing by then are left out of that sample.
 
@@ -41,6 +45,10 @@ pub(super) struct Accounts {
     covered: u64,
     /// Whether the system has refused timers.
     refused: bool,
+    /// Whether those who have none share one.
+    sharing: bool,
+    /// Whether the engine does not see CPU time in the kernel.
+    blind_to_kernel: bool,
 }
 
 /// How far a timer may be behind its clock for want of a tick: two ticks of the slowest kernels, in nanoseconds.
@@ -57,17 +65,47 @@ pub(super) struct Whole {
     pub(super) cpu_nanos: u64,
     /// How many timers there have been in this run.
     pub(super) timers: u64,
+    /// Whether this is the end of the run: what is still open now stays open.
+    pub(super) is_last: bool,
 }
 
 impl Accounts {
     /// Starts at `process_cpu` nanoseconds of the process's CPU clock.
-    pub(super) fn new(period: u64, process_cpu: u64) -> Self {
-        Self { period: period.max(1), base: process_cpu, threads: HashMap::new(), covered: 0, refused: false }
+    pub(super) fn new(period: u64, process_cpu: u64, blind_to_kernel: bool) -> Self {
+        Self {
+            period: period.max(1),
+            base: process_cpu,
+            threads: HashMap::new(),
+            covered: 0,
+            refused: false,
+            sharing: false,
+            blind_to_kernel,
+        }
     }
 
-    /// Notes whether the system has refused timers: the reason why a thread may have none.
-    pub(super) fn refused(&mut self, refused: bool) {
+    /// Notes whether the system has refused timers: the reason why a thread may have none. And whether those threads share
+    /// one.
+    pub(super) fn refused(&mut self, refused: bool, sharing: bool) {
         self.refused = refused;
+        self.sharing = sharing;
+    }
+
+    /// How many periods a sample of a thread without a timer stands for, the thread having just been [read](Self::read):
+    /// as many as are missing, if it is one of `samples` that came at once.
+    pub(super) fn shared(&mut self, thread: BlockIndex, samples: u64) -> u64 {
+        let Some(account) = self.threads.get_mut(&thread).filter(|account| !account.has_timer) else {
+            return 0;
+        };
+        let weight = account.missing(self.period).div_ceil(samples.max(1));
+        account.covered += weight;
+        self.covered += weight;
+        weight
+    }
+
+    /// Settles with a thread that has just got a timer of its own.
+    pub(super) fn gained(&mut self, thread: BlockIndex) -> Option<(Loss, u64)> {
+        let missing = self.threads.get(&thread)?.missing(self.period);
+        (missing > 0).then(|| self.lose(thread, missing))
     }
 
     /// Counts a sample of a thread. Returns how much of its weight is new: not exported as missing already.
@@ -107,7 +145,7 @@ impl Accounts {
             account.blocks = missing > SUSPICIOUS / period && blocks();
             account.blocks
         } else {
-            missing > account.slack(period)
+            !self.sharing && missing > account.slack(period, false)
         };
         is_known.then(|| self.lose(thread, missing))
     }
@@ -118,7 +156,8 @@ impl Accounts {
         account.used = used.unwrap_or(account.used);
         let missing = account.missing(self.period);
         let is_known = account.blocks || !account.has_timer;
-        let loss = (is_known && missing > account.slack(self.period)).then(|| self.lose(thread, missing));
+        let loss =
+            (is_known && missing > account.slack(self.period, false)).then(|| self.lose(thread, missing));
         self.threads.remove(&thread);
         loss
     }
@@ -128,7 +167,8 @@ impl Accounts {
     pub(super) fn settle(&mut self, whole: Whole, blocks: impl Fn(BlockIndex) -> bool) -> Vec<(Loss, u64)> {
         let mut losses = Vec::new();
         let total = whole.cpu_nanos.saturating_sub(self.base) / self.period;
-        let noise = self.noise(whole.timers);
+        let is_open = self.sharing && !whole.is_last;
+        let noise = self.noise(whole.timers) + if is_open { self.open() } else { 0 };
         if total.saturating_sub(self.covered) <= noise {
             return losses;
         }
@@ -136,7 +176,7 @@ impl Accounts {
         for thread in threads {
             let Some(account) = self.threads.get_mut(&thread) else { continue };
             let own = account.missing(self.period).min(total.saturating_sub(self.covered));
-            if own > account.slack(self.period) {
+            if own > account.slack(self.period, is_open) {
                 account.blocks = account.has_timer && blocks(thread);
                 losses.push(self.lose(thread, own));
             }
@@ -160,9 +200,18 @@ impl Accounts {
         let reason = match account {
             Account { has_timer: false, .. } if self.refused => Loss::NoTimer,
             Account { blocks: true, .. } => Loss::SignalBlocked,
+            Account { has_timer: true, .. } if self.blind_to_kernel => Loss::KernelTime,
             _ => Loss::Unsampled,
         };
         (reason, missing)
+    }
+
+    /// Periods that a later sample by the shared timer may stand for.
+    fn open(&self) -> u64 {
+        let missing = |account: &Account| account.missing(self.period);
+        let is_open =
+            |account: &&Account| !account.has_timer && missing(account) <= account.slack(self.period, true);
+        self.threads.values().filter(is_open).map(missing).sum()
     }
 
     /// Three standard deviations of the sum's sampling error, in periods: each timer's is uniform over one period on
@@ -180,9 +229,14 @@ impl Account {
         (self.used / period).saturating_sub(self.covered)
     }
 
-    /// How many may be missing without anything being wrong.
-    fn slack(&self, period: u64) -> u64 {
-        if self.has_timer { 3 + LATE / period } else { 1 }
+    /// How many may be missing without anything being wrong. For a thread without a timer: while a sample by the shared one
+    /// may still come, `open`, many times what lies between two on average.
+    fn slack(&self, period: u64, open: bool) -> u64 {
+        match (self.has_timer, open) {
+            (true, _) => 3 + LATE / period,
+            (false, true) => 10 + 10 * LATE / period,
+            (false, false) => 1,
+        }
     }
 }
 
@@ -196,12 +250,12 @@ mod tests {
     }
 
     fn whole(cpu_nanos: u64) -> Whole {
-        Whole { cpu_nanos, timers: 1 }
+        Whole { cpu_nanos, timers: 1, is_last: false }
     }
 
     #[test]
     fn what_was_exported_as_blocked_does_not_come_twice() {
-        let mut accounts = Accounts::new(MS, 0);
+        let mut accounts = Accounts::new(MS, 0, false);
         let (one, never) = (thread(0), || -> bool { panic!("asked although little is missing") });
         accounts.read(one, 50 * MS, true);
         assert_eq!(accounts.look(one, never), None);
@@ -217,7 +271,7 @@ mod tests {
 
     #[test]
     fn usual_samples_are_never_taken_for_owed_ones() {
-        let mut accounts = Accounts::new(MS, 0);
+        let mut accounts = Accounts::new(MS, 0, false);
         let one = thread(0);
         accounts.read(one, 1_000 * MS, true);
         assert_eq!(accounts.look(one, || false), None);
@@ -228,8 +282,8 @@ mod tests {
 
     #[test]
     fn a_thread_without_a_timer_is_told_of_at_once_and_owes_nothing() {
-        let mut accounts = Accounts::new(MS, 0);
-        accounts.refused(true);
+        let mut accounts = Accounts::new(MS, 0, false);
+        accounts.refused(true, false);
         let one = thread(0);
         accounts.read(one, 700 * MS, false);
         assert_eq!(accounts.look(one, || unreachable!()), Some((Loss::NoTimer, 700)));
@@ -239,8 +293,39 @@ mod tests {
     }
 
     #[test]
+    fn samples_by_the_shared_timer_stand_for_what_the_clock_says() {
+        let mut accounts = Accounts::new(MS, 0, false);
+        accounts.refused(true, true);
+        let (hit, missed) = (thread(0), thread(1));
+        let read = |accounts: &mut Accounts, used| {
+            accounts.read(hit, used, false);
+            accounts.read(missed, used, false);
+        };
+        read(&mut accounts, 100 * MS);
+        assert_eq!(accounts.look(hit, || unreachable!()), None, "a sample may still come");
+        assert_eq!([accounts.shared(hit, 2), accounts.shared(hit, 1)], [50, 50]);
+        assert_eq!(accounts.shared(hit, 1), 0, "nothing is missing any more");
+        assert_eq!(accounts.settle(whole(200 * MS), |_| false), [], "the other's may come too");
+        read(&mut accounts, 400 * MS);
+        assert_eq!(accounts.shared(hit, 1), 300);
+        assert_eq!(accounts.settle(whole(800 * MS), |_| false), [(Loss::NoTimer, 400)], "it is not coming");
+        read(&mut accounts, 420 * MS);
+        assert_eq!(accounts.gained(hit), Some((Loss::NoTimer, 20)), "it has its own timer from now on");
+        let end = Whole { is_last: true, ..whole(840 * MS) };
+        assert_eq!(accounts.settle(end, |_| false), [(Loss::NoTimer, 20)], "what was open stays so");
+    }
+
+    #[test]
+    fn an_engine_that_is_blind_to_the_kernel_says_so() {
+        let mut accounts = Accounts::new(MS, 0, true);
+        accounts.read(thread(0), 1_000 * MS, true);
+        assert_eq!((0..400).map(|_| accounts.sampled(thread(0), 1)).sum::<u64>(), 400);
+        assert_eq!(accounts.settle(whole(1_000 * MS), |_| false), [(Loss::KernelTime, 600)]);
+    }
+
+    #[test]
     fn the_rest_is_of_threads_that_nobody_saw() {
-        let mut accounts = Accounts::new(MS, 10 * MS);
+        let mut accounts = Accounts::new(MS, 10 * MS, false);
         assert_eq!(accounts.sampled(thread(1), 50), 50);
         assert_eq!(accounts.settle(whole(110 * MS), |_| false), [(Loss::ShortLivedThreads, 50)]);
         assert_eq!(accounts.settle(whole(112 * MS), |_| false), [], "within the error of the sum");

@@ -36,9 +36,11 @@ impl Health {
         }
         if let (Some(error), false) = (cpu::refused(), self.said_refused) {
             self.said_refused = true;
+            let instead =
+                if cpu::is_sharing() { "share one, and are sampled less evenly" } else { "are not sampled" };
             diag::warn(
                 "timers",
-                format_args!("the system refused CPU timers ({error}): threads are not sampled"),
+                format_args!("the system refused CPU timers ({error}): threads that have none {instead}"),
             );
         }
     }

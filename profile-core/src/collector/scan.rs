@@ -4,7 +4,7 @@ use super::account::Accounts;
 use super::window::Loss;
 use crate::sampler::cpu;
 use crate::sys::{clock, task, timer};
-use crate::thread::{self, Block, BlockIndex, Life, blocks};
+use crate::thread::{self, Block, BlockIndex, Life, Ticker, blocks};
 use hashbrown::HashSet;
 
 /// What a scan comes to.
@@ -29,6 +29,7 @@ pub(super) fn scan(accounts: &mut Accounts) -> Scanned {
         if is_gone(&listed, index, block) {
             thread::end(index, block);
             cpu::disarm(block);
+            cpu::unshare(index, block);
             scanned.gone.push((index, block));
         } else if block.life() == Life::Live {
             with_block.insert(block.tid());
@@ -36,6 +37,7 @@ pub(super) fn scan(accounts: &mut Accounts) -> Scanned {
         }
     }
     tids.into_iter().filter(|tid| !with_block.contains(tid)).for_each(thread::adopt);
+    cpu::rest_if_unused();
     scanned
 }
 
@@ -55,16 +57,23 @@ fn is_gone(listed: &HashSet<i32>, index: BlockIndex, block: &'static Block) -> b
 /// Whether the thread that the block was made for is gone and another has its id. The timer of a thread that is gone never
 /// expires again, which is a cheaper thing to ask for than a start time.
 fn is_succeeded(block: &'static Block) -> bool {
-    block.timer_id().is_some_and(|id| !timer::is_armed(id)) && !thread::is_same(block)
+    let may_be = match block.ticker() {
+        Some(Ticker::Timer(id)) => !timer::is_armed(id),
+        Some(Ticker::Event(_)) => true,
+        None => false,
+    };
+    may_be && !thread::is_same(block)
 }
 
 fn look(accounts: &mut Accounts, index: BlockIndex, block: &'static Block) -> Option<(Loss, u64)> {
     read(accounts, index, block);
     let loss = accounts.look(index, || blocks_sigprof(block));
-    if !block.has_timer() {
-        cpu::arm(index, block);
+    if block.has_timer() {
+        return loss;
     }
-    loss
+    cpu::arm(index, block);
+    // What was left open for the shared timer is settled before the thread's own begins to count.
+    if block.has_timer() { loss.or_else(|| accounts.gained(index)) } else { loss }
 }
 
 /// Whether the block's thread blocks SIGPROF.

@@ -96,6 +96,8 @@ pub enum Loss {
     SignalBlocked,
     /// CPU time of threads for which no timer could be had.
     NoTimer,
+    /// CPU time in the kernel, which the engine may not see.
+    KernelTime,
 }
 
 impl Frame {
@@ -144,6 +146,7 @@ impl Loss {
             Self::ShortLivedThreads => "[unsampled: new or short-lived threads]",
             Self::SignalBlocked => "[unsampled: SIGPROF blocked]",
             Self::NoTimer => "[unsampled: no timer]",
+            Self::KernelTime => "[unsampled: kernel time not permitted]",
         }
     }
 }

@@ -8,8 +8,8 @@ use super::raw::{RawSample, Records};
 use super::scan::{blocks_sigprof, read, scan};
 use super::window::{Loss, StackEnd, Window};
 use crate::modules::ModuleList;
-use crate::sampler::Kind;
 use crate::sampler::cpu::{self, Started};
+use crate::sampler::{Kind, SampleHead};
 use crate::stats::Stats;
 use crate::sys::clock;
 use crate::thread::{self, Block, BlockIndex, Life, blocks};
@@ -85,7 +85,11 @@ impl<R> Worker<R> {
         cpu::calibrate();
         let mut state = State {
             open: Open::new(),
-            accounts: Accounts::new(self.period_nanos, self.started.cpu_nanos),
+            accounts: Accounts::new(
+                self.period_nanos,
+                self.started.cpu_nanos,
+                self.started.engine.is_blind_to_kernel(),
+            ),
             modules: ModuleHistory::resume(),
             gone: Vec::new(),
             records: Records::default(),
@@ -124,6 +128,8 @@ impl<R> Worker<R> {
             let Some(mut ring) = block.ring.consumer() else { continue };
             state.records.take(&mut ring);
             let dropped = ring.take_dropped(Kind::Cpu as usize).weight;
+            // What they would have stood for the next sample, or the thread's clock, will say.
+            let _ = ring.take_dropped(Kind::SharedCpu as usize);
             drop(ring);
             if dropped > 0 {
                 self.stats.lost_ring_full.add(dropped);
@@ -134,21 +140,31 @@ impl<R> Worker<R> {
             if !state.records.is_empty() {
                 // After the samples were taken, so that it is known what has changed around them.
                 state.modules.refresh();
-                self.add(state, index);
+                self.add(state, index, block);
             }
         }
     }
 
     /// Adds the records that were taken out of one thread's ring.
-    fn add(&self, state: &mut State, thread: BlockIndex) {
+    fn add(&self, state: &mut State, thread: BlockIndex, block: &Block) {
         let State { open, accounts, modules, records, health, .. } = state;
+        let is_shared = |tag: u32| SampleHead::from_tag(tag).kind == Kind::SharedCpu as u8;
+        let mut shared = records.iter().filter(|(tag, _)| is_shared(*tag)).count() as u64;
+        if shared > 0 {
+            read(accounts, thread, block);
+        }
         for (tag, words) in records.iter() {
             let Some(mut sample) = RawSample::parse(tag, words) else { continue };
             if sample.head.run != self.started.run.to_u8() {
                 continue; // of a handler that was kept from running until its run was over
             }
             health.samples += 1;
-            sample.weight = accounts.sampled(thread, sample.weight);
+            if is_shared(tag) {
+                sample.weight = accounts.shared(thread, shared);
+                shared = shared.saturating_sub(1);
+            } else {
+                sample.weight = accounts.sampled(thread, sample.weight);
+            }
             count(&self.stats, &sample);
             open.sums.add(&sample, modules.view(sample.generation));
         }
@@ -161,7 +177,7 @@ impl<R> Worker<R> {
         for (index, block) in blocks().filter(|(_, block)| block.life() == Life::Live) {
             read(&mut state.accounts, index, block);
         }
-        let whole = Whole { cpu_nanos: clock::process_cpu_nanos(), timers: cpu::timers_made() };
+        let whole = Whole { cpu_nanos: clock::process_cpu_nanos(), timers: cpu::timers_made(), is_last };
         let blocks = |index: BlockIndex| index.get().is_some_and(blocks_sigprof);
         let losses = state.accounts.settle(whole, blocks);
         state.open.lose(losses);
@@ -183,7 +199,7 @@ impl<R> Worker<R> {
 
 impl State {
     fn scan(&mut self) {
-        self.accounts.refused(cpu::refused().is_some());
+        self.accounts.refused(cpu::refused().is_some(), cpu::is_sharing());
         let scanned = scan(&mut self.accounts);
         self.gone.extend(scanned.gone);
         self.open.lose(scanned.losses);

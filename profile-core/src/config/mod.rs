@@ -18,6 +18,7 @@
 //! | `PYROSCOPE_TENANT_ID` | the tenant of a server that has several |
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | see [`Resource`] |
 //! | `PROFILE_FREQUENCY` | samples a second of CPU time, 1 to 1000; 99 by default |
+//! | `PROFILE_ENGINE` | `cpu-timer` (the default), `perf` or `auto`: see [`Engine`] |
 //! | `PROFILE_WINDOW` | the length of a profile in seconds, 1 to 60; 10 by default |
 //! | `PROFILE_DIRECTORY` | where the exporter `file` writes; `target/profile` by default |
 //!
@@ -35,6 +36,7 @@ use crate::export::OtlpSettings;
 #[cfg(feature = "pyroscope")]
 use crate::export::PyroscopeSettings;
 use crate::resource::{Resource, Value};
+use crate::sampler::Engine;
 use env::Env;
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
@@ -68,6 +70,8 @@ pub struct Environment {
     pub resource: Resource,
     /// Samples a second of CPU time, within [`FREQUENCIES`].
     pub frequency: Option<u32>,
+    /// What decides when threads are sampled.
+    pub engine: Option<Engine>,
     /// The length of a window.
     pub window: Option<Duration>,
     /// Where the exporter `file` writes.
@@ -97,6 +101,7 @@ impl Environment {
             pyroscope: PyroscopeSettings::read(&mut env),
             resource: resource(&mut env),
             frequency: frequency.and_then(|hertz| u32::try_from(hertz).ok()),
+            engine: env.value("PROFILE_ENGINE", str::to_owned, str::parse),
             window: env.number("PROFILE_WINDOW", 1..=60).map(Duration::from_secs),
             directory: env.raw("PROFILE_DIRECTORY").map(PathBuf::from),
             warnings: env.into_warnings(),

@@ -33,6 +33,7 @@ fn an_empty_environment_and_empty_values_set_nothing() {
         "OTEL_RESOURCE_ATTRIBUTES",
         "PROFILE_FREQUENCY",
         "PROFILE_WINDOW",
+        "PROFILE_ENGINE",
         "PROFILE_DIRECTORY",
     ];
     assert_eq!(environment(&names.map(|name| (name, ""))), Environment::default());
@@ -48,9 +49,11 @@ fn every_variable_is_read() {
         ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,team=a%2Cb"),
         ("PROFILE_FREQUENCY", "997"),
         ("PROFILE_WINDOW", "15"),
+        ("PROFILE_ENGINE", "Auto"),
         ("PROFILE_DIRECTORY", "/var/tmp/p"),
     ]);
     assert!(all.disabled && all.warnings.is_empty(), "{:?}", all.warnings);
+    assert_eq!(all.engine, Some(crate::sampler::Engine::Auto));
     assert_eq!(all.exporters, Some(vec![ExporterKind::File, ExporterKind::Otlp]));
     assert_eq!(all.resource.get("service.name"), Some(&Value::String("shop".to_owned())));
     assert_eq!(all.resource.get("team"), Some(&Value::String("a,b".to_owned())));
@@ -121,6 +124,7 @@ fn a_malformed_value_is_named_in_one_warning_and_ignored() {
         ("PROFILE_FREQUENCY", "99.5"),
         ("PROFILE_FREQUENCY", "4294967395"),
         ("PROFILE_WINDOW", "61"),
+        ("PROFILE_ENGINE", "setitimer"),
     ] {
         let environment = environment(&[(name, value)]);
         let [warning] = environment.warnings.as_slice() else { panic!("{name}: {:?}", environment.warnings) };

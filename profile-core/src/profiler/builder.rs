@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::export::{BatchProfileProcessor, ProfileExporter, ProfileProcessor};
 use crate::profile::SpanScope;
 use crate::resource::{Resource, Value};
+use crate::sampler::Engine;
 use crate::stats::Stats;
 use std::fmt;
 use std::marker::PhantomData;
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub struct ProfilerBuilder<P = Profiler> {
     frequency: Option<u32>,
     window: Option<Duration>,
+    engine: Option<Engine>,
     scope: SpanScope,
     resource: Resource,
     exporters: Vec<Box<dyn ProfileExporter>>,
@@ -36,6 +38,7 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
         Self {
             frequency: None,
             window: None,
+            engine: None,
             scope: SpanScope::default(),
             resource: Resource::empty(),
             exporters: Vec::new(),
@@ -74,6 +77,13 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
     /// How long a window lasts: 100 ms to 60 s, by default 10 s or `PROFILE_WINDOW`.
     pub fn with_window(mut self, window: Duration) -> Self {
         self.window = Some(window);
+        self
+    }
+
+    /// What decides when threads are sampled: by default [`Engine::CpuTimer`] or `PROFILE_ENGINE`. An engine that is not
+    /// permitted is no error: the profiler uses timers, and its [status](crate::profiler::Status) says why.
+    pub fn with_engine(mut self, engine: Engine) -> Self {
+        self.engine = Some(engine);
         self
     }
 
@@ -122,6 +132,7 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
             Some(window) => check_window(window)?,
             None => environment.window.unwrap_or(config::DEFAULT_WINDOW),
         };
+        let engine = self.engine.or(environment.engine).unwrap_or_default();
         environment.report();
         let stats = Stats::new();
         let resource = Resource::of_process(&self.resource, &environment.resource);
@@ -133,7 +144,7 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
         let report = Arc::new(Mutex::new(ReportSums::default()));
         let (sums, receivers) = (Arc::clone(&report), Arc::clone(&processors));
         let collector = ProfileCollector::new(
-            CollectorConfig { frequency, window, scope: self.scope },
+            CollectorConfig { frequency, window, scope: self.scope, engine },
             Arc::clone(&stats),
             Box::new(move |profile| {
                 sums.lock().unwrap_or_else(PoisonError::into_inner).add(profile);

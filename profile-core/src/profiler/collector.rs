@@ -7,7 +7,7 @@ use crate::collector::{Closed, Command, Worker};
 use crate::diag;
 use crate::error::{Error, ErrorKind, Result};
 use crate::profile::{Profile, SpanScope};
-use crate::sampler::cpu;
+use crate::sampler::{Engine, InUse, cpu};
 use crate::stats::Stats;
 use crate::symbolize::{NativeSymbolizer, Symbolizer};
 use crate::sys::{process, task};
@@ -28,6 +28,7 @@ pub(crate) struct CollectorConfig {
     pub(crate) frequency: u32,
     pub(crate) window: Duration,
     pub(crate) scope: SpanScope,
+    pub(crate) engine: Engine,
 }
 
 /// Called with every finished profile, on the thread that finishes them.
@@ -56,6 +57,7 @@ struct Running {
     commands: Sender<Command<Reply>>,
     /// Says when the last window has been finished.
     finished: Receiver<()>,
+    engine: InUse,
 }
 
 /// The process whose sampler is taken, as its [fork count](process::forks) plus one; 0 is nobody's. A child does not inherit
@@ -150,6 +152,18 @@ impl ProfileCollector {
         self.is_here() && self.running.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
+    /// The engine in use, while the process is being sampled by this collector.
+    pub(super) fn engine(&self) -> Option<InUse> {
+        if !self.is_here() {
+            return None;
+        }
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .map(|running| running.engine.clone())
+    }
+
     /// Closes the current window now, instead of when its time is up, and returns its profile, which also goes to the
     /// processor as every other. `None` when nothing was sampled.
     ///
@@ -183,18 +197,23 @@ impl ProfileCollector {
             move |error: std::io::Error| Error::new(ErrorKind::Unsupported, what).because(error)
         };
         let period_nanos = 1_000_000_000 / u64::from(self.config.frequency.max(1));
-        let started =
-            cpu::start(period_nanos).map_err(unsupported("the handler of SIGPROF could not be installed"))?;
+        let started = cpu::start(period_nanos, self.config.engine)
+            .map_err(unsupported("the handler of SIGPROF could not be installed"))?;
         let (commands, inbox) = mpsc::channel();
         let (windows, to_finish) = mpsc::sync_channel(WAITING_WINDOWS);
         let (done, finished) = mpsc::channel();
         let finisher = Finisher {
             scope: self.config.scope,
             kept: Arc::clone(&self.symbolizer),
+            remark: started.engine.remark.clone(),
             on_profile: Arc::clone(&self.on_profile),
         };
         task::spawn("profile-finish", move || finisher.run(&to_finish, &done))
             .map_err(unsupported("no thread could be started"))?;
+        let engine = started.engine.clone();
+        if let (true, Some(remark)) = (engine.is_problem, &engine.remark) {
+            diag::warn("engine", format_args!("{remark}"));
+        }
         let worker = Worker {
             started,
             period_nanos,
@@ -205,7 +224,7 @@ impl ProfileCollector {
         };
         task::spawn("profile-collect", move || worker.run())
             .map_err(unsupported("no thread could be started"))?;
-        Ok(Running { commands, finished })
+        Ok(Running { commands, finished, engine })
     }
 }
 
@@ -251,6 +270,8 @@ fn hand_over(windows: &SyncSender<Closed<Reply>>, closed: Closed<Reply>) -> Opti
 struct Finisher {
     scope: SpanScope,
     kept: KeptSymbolizer,
+    /// What the engine cannot do, for the reader of every profile.
+    remark: Option<String>,
     on_profile: Arc<Mutex<OnProfile>>,
 }
 
@@ -261,6 +282,7 @@ impl Finisher {
         for closed in windows {
             let mut profile = Profile::from_window(&closed.window, &mut symbolizer, self.scope);
             symbolizer.notes().into_iter().for_each(|note| profile.add_note(note));
+            self.remark.iter().for_each(|remark| profile.add_note(remark.as_str()));
             let profile = Some(profile).filter(|profile| !profile.is_empty()).map(Arc::new);
             symbolizer.retain_modules(&closed.modules);
             symbolizer.end_batch();

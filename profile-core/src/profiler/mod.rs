@@ -5,6 +5,7 @@ mod collector;
 mod report;
 mod status;
 
+pub use crate::sampler::Engine;
 pub use builder::ProfilerBuilder;
 pub use collector::ProfileCollector;
 pub use report::{Report, SpanReport};
@@ -138,7 +139,7 @@ impl Profiler {
     /// What works and what does not.
     #[must_use]
     pub fn status(&self) -> Status {
-        Status::read(self.collector.is_running(), self.disabled, self.frequency)
+        Status::read(self.collector.engine(), self.disabled, self.frequency)
     }
 
     /// Asks every processor and returns the first failure; one that fails does not keep the others from being asked.

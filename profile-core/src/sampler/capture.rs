@@ -32,6 +32,8 @@ const MAX_WORDS: usize = 1 + RECORD_WORDS + 1 + FRAMES;
 pub(crate) enum Kind {
     /// CPU time, in periods.
     Cpu = 1,
+    /// Where a thread without a timer was; how much CPU time that stands for its clock says, see `shared`.
+    SharedCpu = 2,
 }
 
 /// What a sample is, as the tag of its record.

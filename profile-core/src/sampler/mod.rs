@@ -2,7 +2,12 @@
 
 mod capture;
 pub(crate) mod cpu;
+mod engine;
+mod events;
 mod run;
+mod shared;
 
 pub(crate) use capture::{Kind, SampleHead};
+pub use engine::Engine;
+pub(crate) use engine::InUse;
 pub(crate) use run::tables;

@@ -28,8 +28,11 @@ pub(crate) struct Block {
     tid: AtomicI32,
     life: AtomicU8,
 
-    // The sampler's: the timer (0: none, -1: being made, otherwise the kernel's id plus one).
+    // The sampler's: what makes its signals, see `Ticker`.
     timer: AtomicI32,
+    // The sampler's, for events: how many periods of the thread's CPU time since `cpu_base` are accounted for. Written by
+    // whoever makes the event before it starts, then by the thread's handler.
+    periods: AtomicU64,
     // The registry's: the thread's start time in ticks since boot; 0 for a thread that registered itself and will say
     // when it ends.
     start_time: AtomicU64,
@@ -54,8 +57,35 @@ pub(crate) enum Life {
     Ended = 2,
 }
 
+/// What makes a thread's signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ticker {
+    /// The kernel's timer of this id.
+    Timer(i32),
+    /// The event with this file.
+    Event(i32),
+}
+
 const NO_TIMER: i32 = 0;
 const MAKING_TIMER: i32 = -1;
+
+impl Ticker {
+    /// Timers become numbers from 1 on, events numbers from -2 down.
+    const fn to_word(self) -> i32 {
+        match self {
+            Self::Timer(id) => id.wrapping_add(1),
+            Self::Event(fd) => -2 - fd,
+        }
+    }
+
+    const fn from_word(word: i32) -> Option<Self> {
+        match word {
+            NO_TIMER | MAKING_TIMER => None,
+            1.. => Some(Self::Timer(word - 1)),
+            _ => Some(Self::Event(-2 - word)),
+        }
+    }
+}
 
 impl Block {
     /// Hands the block to a thread.
@@ -181,30 +211,35 @@ impl Block {
     }
 
     /// Stores the claimed timer; `None` if it could not be made.
-    pub(crate) fn set_timer(&self, id: Option<i32>) {
-        self.timer.store(id.map_or(NO_TIMER, |id| id.wrapping_add(1)), Ordering::Release);
+    pub(crate) fn set_timer(&self, ticker: Option<Ticker>) {
+        self.timer.store(ticker.map_or(NO_TIMER, Ticker::to_word), Ordering::Release);
     }
 
     /// Takes the timer out of the block, so that exactly one caller deletes it.
-    pub(crate) fn take_timer(&self) -> Option<i32> {
+    pub(crate) fn take_timer(&self) -> Option<Ticker> {
         let mut now = self.timer.load(Ordering::Acquire);
-        while now > NO_TIMER {
+        while let Some(ticker) = Ticker::from_word(now) {
             match self.timer.compare_exchange(now, NO_TIMER, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(now - 1),
+                Ok(_) => return Some(ticker),
                 Err(other) => now = other,
             }
         }
         None
     }
 
-    /// The kernel's id of the thread's timer.
-    pub(crate) fn timer_id(&self) -> Option<i32> {
-        let timer = self.timer.load(Ordering::Acquire);
-        (timer > NO_TIMER).then(|| timer - 1)
+    /// What makes the thread's signals.
+    pub(crate) fn ticker(&self) -> Option<Ticker> {
+        Ticker::from_word(self.timer.load(Ordering::Acquire))
     }
 
-    /// Whether the thread has a timer.
+    /// Whether the thread has a timer or an event.
     pub(crate) fn has_timer(&self) -> bool {
-        self.timer.load(Ordering::Acquire) > NO_TIMER
+        self.ticker().is_some()
+    }
+
+    /// Notes that so many periods of the thread's CPU time are accounted for; answers how many were before.
+    #[inline]
+    pub(crate) fn swap_periods(&self, periods: u64) -> u64 {
+        self.periods.swap(periods, Ordering::Relaxed)
     }
 }

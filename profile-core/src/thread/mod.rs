@@ -11,7 +11,7 @@ mod current;
 mod registry;
 
 pub(crate) use arena::{BlockIndex, blocks};
-pub(crate) use block::{Block, Life};
+pub(crate) use block::{Block, Life, Ticker};
 pub(crate) use current::{
     enter, exit, innermost, labels, restore_labels, restore_region, set_labels, set_region,
 };

@@ -5,7 +5,7 @@
 //! kernel. A thread that registered itself says when it ends, by a destructor; one found by the scan is told from a
 //! later thread of the same id by its start time.
 
-use super::{Block, BlockIndex, Life, blocks};
+use super::{Block, BlockIndex, Life, Ticker, blocks};
 use crate::sys::{process, stack, task};
 use hashbrown::HashMap;
 use std::cell::Cell;
@@ -19,6 +19,8 @@ pub(crate) struct OnThread {
     pub(crate) begins: fn(BlockIndex, &'static Block),
     /// The thread ends: take its timer away. Answers whether somebody will still empty its ring.
     pub(crate) ends: fn(&'static Block) -> bool,
+    /// The process is a forked child: give up what was inherited. It must not allocate or take a lock.
+    pub(crate) forked: fn(),
 }
 
 #[derive(Default)]
@@ -53,6 +55,13 @@ pub(crate) fn set_hook(hook: OnThread) {
 
 /// In a forked child, on its one thread. The registry is set up when somebody asks for it: most children never do.
 fn in_child() {
+    if let Some(hook) = HOOK.get() {
+        (hook.forked)();
+    }
+    // Timers are not inherited, and the files of events have been given up.
+    blocks()
+        .filter(|(_, block)| matches!(block.ticker(), Some(Ticker::Event(_))))
+        .for_each(|(_, block)| block.set_timer(None));
     let own = OWN.get();
     if let Some(block) = own {
         block.survive_fork(task::current());

@@ -23,7 +23,7 @@ pub use ids::{SampleContext, SpanContext, SpanId, TraceFlags, TraceId};
 pub use names::{LabelSet, Region, SpanPath};
 pub use profile::{Profile, ProfileBatch, SpanScope};
 pub use profiler::{
-    ProfileCollector, ProfileLayer, Profiler, ProfilerBuilder, Report, Resource, SpanReport, StatsSnapshot,
-    Status, current, init, set_remote_parent,
+    Engine, ProfileCollector, ProfileLayer, Profiler, ProfilerBuilder, Report, Resource, SpanReport,
+    StatsSnapshot, Status, current, init, set_remote_parent,
 };
 pub use traceparent::TraceParent;

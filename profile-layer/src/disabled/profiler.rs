@@ -53,9 +53,21 @@ pub struct SpanReport {
 pub struct Status {
     pub sampling: bool,
     pub frequency: u32,
+    pub engine: Engine,
     pub threads_sampled: usize,
     pub threads_without_timer: usize,
     pub problems: Vec<String>,
+    pub remark: Option<String>,
+}
+
+/// What decides when a thread is sampled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Engine {
+    #[default]
+    CpuTimer,
+    Perf,
+    Auto,
 }
 
 /// The counters of a profiler.
@@ -165,6 +177,8 @@ impl Profiler {
             frequency: 0,
             threads_sampled: 0,
             threads_without_timer: 0,
+            engine: Engine::default(),
+            remark: None,
             problems: vec![DISABLED.to_owned()],
         }
     }
@@ -199,6 +213,10 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
     }
 
     pub fn with_window(self, _: Duration) -> Self {
+        self
+    }
+
+    pub fn with_engine(self, _: Engine) -> Self {
         self
     }
 

@@ -158,6 +158,11 @@ impl Watched {
         Self { profiler, sums, cpu }
     }
 
+    /// What came out of it so far.
+    pub(crate) fn rows(&self) -> BTreeMap<Row, u64> {
+        self.sums.rows()
+    }
+
     /// Stops the profiler and says what came of it. Nothing else should be using CPU time by now.
     pub(crate) fn finish(self) -> Figures {
         let end = process_cpu().unwrap();

@@ -18,6 +18,7 @@ mod limits;
 mod masks;
 #[allow(unsafe_code)] // the door of these tests: signals, timers, threads with stacks of their own, fork
 mod os;
+mod perf;
 #[allow(unsafe_code)] // the allocator and the wrapped handler
 mod quiet;
 mod restart;
@@ -134,6 +135,21 @@ fn build_and_drop() {
 #[test]
 fn no_timers_left() {
     storm("no_timers_left", limits::pending_signals);
+}
+
+#[test]
+fn perf_events_instead_of_timers() {
+    storm("perf_events_instead_of_timers", perf::events);
+}
+
+#[test]
+fn perf_for_user_space_only() {
+    storm("perf_for_user_space_only", perf::user_space);
+}
+
+#[test]
+fn work_in_step_with_the_tick() {
+    storm("work_in_step_with_the_tick", perf::in_step);
 }
 
 #[test]

@@ -178,6 +178,49 @@ pub(crate) fn wait(pid: libc::pid_t, limit: Duration) -> Option<c_int> {
     }
 }
 
+/// How many files of perf events the process has open. In a forked child it is called, too: it allocates.
+pub(crate) fn perf_files() -> usize {
+    let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    files
+        .filter(|file| {
+            std::fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == "anon_inode:[perf_event]")
+        })
+        .count()
+}
+
+/// Makes this process one of a user without any rights. `false` if it may not.
+pub(crate) fn become_nobody() -> bool {
+    const NOBODY: libc::uid_t = 65_534;
+    // SAFETY: numbers only. The last call makes it a process like any other of that user again.
+    unsafe {
+        libc::setresuid(NOBODY, NOBODY, NOBODY) == 0
+            && libc::prctl(libc::PR_SET_DUMPABLE, 1usize, 0usize, 0usize, 0usize) == 0
+    }
+}
+
+/// Has the calling thread run before all that are not like it. `false` if it may not.
+pub(crate) fn go_first() -> bool {
+    let first = libc::sched_param { sched_priority: 1 };
+    // SAFETY: reads a live local; 0 is the calling thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const first) == 0 }
+}
+
+/// Sleeps until the monotonic clock is `offset` behind the next multiple of `period`.
+pub(crate) fn sleep_until_multiple(period: Duration, offset: Duration) {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to a live local.
+    check(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) });
+    let now = now.tv_sec as u128 * 1_000_000_000 + now.tv_nsec as u128;
+    let (period, offset) = (period.as_nanos(), offset.as_nanos());
+    let next = (now.saturating_sub(offset) / period + 1) * period + offset;
+    let until =
+        libc::timespec { tv_sec: (next / 1_000_000_000) as i64, tv_nsec: (next % 1_000_000_000) as i64 };
+    // SAFETY: reads a live local; what is left is not asked for.
+    unsafe {
+        libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const until, ptr::null_mut())
+    };
+}
+
 /// Replaces this program.
 pub(crate) fn exec(program: &CStr, arguments: &[&CStr]) -> io::Error {
     let mut list: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).collect();

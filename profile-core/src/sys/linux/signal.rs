@@ -5,33 +5,48 @@
 //! library may have saved our handler as the one to go back to. While nothing is sampled it only passes on what is not
 //! ours.
 //!
-//! A signal is ours when it comes from a POSIX timer (`SI_TIMER`) and carries our [cookie](cookie). All others go to the
-//! handler that was there before.
+//! A signal is ours when it comes from a POSIX timer (`SI_TIMER`) and carries our [cookie](cookie), or when it comes from a
+//! file (`POLL_IN` and the like, by `F_SETSIG`) that the sampler knows as an event of its own. All others go to the handler
+//! that was there before.
 
 use crate::unwind::Registers;
 use std::io;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-/// One expiry of one of our timers, as seen by the thread that it interrupted.
+/// One expiry of a timer or event, as seen by the thread that it interrupted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tick {
-    /// What the timer was started with.
-    pub(crate) payload: u32,
-    /// How many periods came due: one and the overruns.
-    pub(crate) weight: u64,
+    pub(crate) source: Source,
     /// Where the thread was.
     pub(crate) registers: Registers,
 }
 
-/// What to do on a tick. It runs in a signal handler: no allocation, no lock, no system call.
-pub(crate) type OnTick = fn(&Tick);
+/// What has expired.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    /// One of our timers.
+    Timer {
+        /// What it was started with.
+        payload: u32,
+        /// How many periods came due: one and the overruns.
+        weight: u64,
+    },
+    /// The file of an event, ours or not.
+    Event { fd: i32 },
+}
+
+/// What to do on a tick; answers whether it was ours. It runs in a signal handler: no allocation, no lock.
+pub(crate) type OnTick = fn(&Tick) -> bool;
 
 /// "PROF" in the upper half of a cookie tells our timers' signals from those of other timers.
 const MAGIC: u64 = 0x5052_4F46 << 32;
 
 /// `SI_TIMER` of `<asm-generic/siginfo.h>`.
 const SI_TIMER: libc::c_int = -2;
+
+/// The codes of signals that are sent for a file: `POLL_IN` to `POLL_HUP` of `<asm-generic/siginfo.h>`.
+const POLL: std::ops::RangeInclusive<libc::c_int> = 1..=6;
 
 static ON_TICK: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 /// The action that was there before ours, leaked once it has been stored.
@@ -154,6 +169,17 @@ struct TimerInfo {
     value: u64,
 }
 
+/// The kernel's `siginfo_t` of a signal for a file. Source: as above, `_sigpoll`.
+#[repr(C)]
+struct PollInfo {
+    signo: libc::c_int,
+    errno: libc::c_int,
+    code: libc::c_int,
+    _pad: libc::c_int,
+    band: libc::c_long,
+    fd: libc::c_int,
+}
+
 extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: errno's location is valid for the whole life of the thread, and touching it allocates nothing: it lies in
     // libc's own static thread-local storage.
@@ -163,20 +189,26 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
     // SAFETY: the kernel passes a siginfo_t, which is larger than TimerInfo; the fields beyond `code` are read only for
     // SI_TIMER, for which they have this layout, and are plain integers in any case.
     let timer = unsafe { &*info.cast::<TimerInfo>() };
-    if timer.code == SI_TIMER && timer.value & (0xffff_ffff << 32) == MAGIC {
-        let tick = Tick {
-            payload: timer.value as u32,
-            weight: 1 + u64::try_from(timer.overrun).unwrap_or(0),
-            // SAFETY: SA_SIGINFO handlers get the interrupted context of their own thread.
-            registers: unsafe { Registers::from_ucontext(context) },
-        };
-        let on_tick = ON_TICK.load(Ordering::Acquire);
-        if !on_tick.is_null() {
-            // SAFETY: only `install` stores here, and only values of this type.
-            let on_tick = unsafe { std::mem::transmute::<*mut (), OnTick>(on_tick) };
-            on_tick(&tick);
-        }
+    let source = if timer.code == SI_TIMER && timer.value & (0xffff_ffff << 32) == MAGIC {
+        let weight = 1 + u64::try_from(timer.overrun).unwrap_or(0);
+        Some(Source::Timer { payload: timer.value as u32, weight })
+    } else if POLL.contains(&timer.code) {
+        // SAFETY: as above: a siginfo_t is larger, and its integers may be read whatever they mean.
+        Some(Source::Event { fd: unsafe { (*info.cast::<PollInfo>()).fd } })
     } else {
+        None
+    };
+    let is_ours = source.is_some_and(|source| {
+        let on_tick = ON_TICK.load(Ordering::Acquire);
+        if on_tick.is_null() {
+            return matches!(source, Source::Timer { .. });
+        }
+        // SAFETY: only `install` stores here, and only values of this type.
+        let on_tick = unsafe { std::mem::transmute::<*mut (), OnTick>(on_tick) };
+        // SAFETY: SA_SIGINFO handlers get the interrupted context of their own thread.
+        on_tick(&Tick { source, registers: unsafe { Registers::from_ucontext(context) } })
+    });
+    if !is_ours {
         pass_on(signal, info, context);
     }
     // SAFETY: as above.
