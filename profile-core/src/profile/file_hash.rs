@@ -48,8 +48,13 @@ fn hash(mut file: &File, length: u64) -> io::Result<String> {
 /// The inode of the file that is mapped at `address`. The device is not compared: overlay and btrfs file systems
 /// report another one for the mapping than for the file.
 fn mapped_inode(address: u64) -> Option<u64> {
-    let maps = fs::read_to_string("/proc/self/maps").ok()?;
-    maps.lines().find_map(|line| inode_if_at(line, address)).filter(|inode| *inode != 0)
+    inode_at(&fs::read("/proc/self/maps").ok()?, address)
+}
+
+/// The same, of what `/proc/self/maps` says. The names of files in it need not be text.
+pub(super) fn inode_at(maps: &[u8], address: u64) -> Option<u64> {
+    let mut lines = maps.split(|byte| *byte == b'\n').map(String::from_utf8_lossy);
+    lines.find_map(|line| inode_if_at(&line, address)).filter(|inode| *inode != 0)
 }
 
 /// The inode that one line of `/proc/self/maps` names, if the line's mapping holds `address`.
@@ -101,5 +106,7 @@ mod tests {
         for bad in ["", "x", "-", "12", "1-2", "1-2 r-xp 0 0:0", "1-zz r-xp 0 0:0 5 a"] {
             assert_eq!(inode_if_at(bad, 1), None, "{bad}");
         }
+        let maps = [b"1-2 r-xp 0 0:0 5 /\xff\n".as_slice(), line.as_bytes()].concat();
+        assert_eq!((inode_at(&maps, 1), inode_at(&maps, 0x7f3c_0000_0000)), (Some(5), Some(1_835_034)));
     }
 }

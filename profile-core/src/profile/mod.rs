@@ -22,6 +22,17 @@ mod size;
 pub(crate) mod table;
 mod view;
 
+/// What the fuzz targets call; not part of the API.
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Takes `bytes` for what `/proc/self/maps` says.
+    pub fn maps(bytes: &[u8]) {
+        for address in [0, 0x7f3c_0000_0000, u64::MAX] {
+            let _ = super::file_hash::inode_at(bytes, address);
+        }
+    }
+}
+
 pub use batch::ProfileBatch;
 pub use build::SpanScope;
 pub use sample::Profile;

@@ -32,6 +32,14 @@ pub fn elf(bytes: &[u8]) {
     }
 }
 
+/// Takes `bytes` for what the kernel says in `/proc/self`: the maps, and a thread's `stat` and `status`.
+#[cfg(target_os = "linux")]
+pub fn proc_files(bytes: &[u8]) {
+    let _ = crate::sys::stack::main_stack_end(bytes);
+    let _ = crate::sys::task::start_time_in(bytes);
+    let _ = crate::sys::task::blocks_sigprof_in(bytes);
+}
+
 fn check<A: Architecture>(bytes: &[u8]) {
     let text = ADDRESS + (1 << 20)..ADDRESS + (1 << 20) + TEXT_LENGTH;
     let mut rules = RuleTable::new();

@@ -14,12 +14,18 @@ pub(crate) fn of_this_thread() -> Option<Range<u64>> {
 
 /// The stack of the main thread, which grows on demand up to its limit.
 pub(crate) fn of_main_thread() -> Option<Range<u64>> {
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    let line = maps.lines().find(|line| line.ends_with("[stack]"))?;
-    let (_, end) = line.split_once(' ')?.0.split_once('-')?;
-    let high = u64::from_str_radix(end, 16).ok()?;
+    // Bytes: the names of mapped files need not be text.
+    let high = main_stack_end(&std::fs::read("/proc/self/maps").ok()?)?;
     // The kernel keeps everything from the stack pointer up mapped; the limit only bounds how far down that can be.
     Some(high.saturating_sub(growth_limit())..high)
+}
+
+/// Where the main thread's stack ends, of what `/proc/self/maps` says. Source: `proc_pid_maps(5)`.
+pub(crate) fn main_stack_end(maps: &[u8]) -> Option<u64> {
+    let line = maps.split(|byte| *byte == b'\n').find(|line| line.ends_with(b" [stack]"))?;
+    let range = line.split(|byte| *byte == b' ').next()?;
+    let (_, end) = std::str::from_utf8(range).ok()?.split_once('-')?;
+    u64::from_str_radix(end, 16).ok()
 }
 
 fn growth_limit() -> u64 {
@@ -143,5 +149,10 @@ mod tests {
     fn the_main_stack_is_found_in_the_maps() {
         let stack = of_main_thread().unwrap();
         assert!(stack.end > stack.start);
+        let odd = b"1-2 r-xp 0 0:0 5 /a\xff\n7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0    [stack]\n";
+        assert_eq!(main_stack_end(odd), Some(0x7ffc_0002_1000));
+        for bad in [&b""[..], b" [stack]", b"- [stack]", b"1-zz [stack]", b"\xff-1 [stack]", b"12 [stack]"] {
+            assert_eq!(main_stack_end(bad), None, "{bad:?}");
+        }
     }
 }

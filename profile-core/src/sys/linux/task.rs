@@ -21,7 +21,11 @@ pub(crate) fn list() -> io::Result<Vec<i32>> {
 /// When the thread started, in clock ticks since boot: with the id it names one thread for good, since ids are reused.
 /// Source: `proc_pid_stat(5)`, field 22.
 pub(crate) fn start_time(tid: i32) -> Option<u64> {
-    let stat = fs::read(format!("/proc/self/task/{tid}/stat")).ok()?;
+    start_time_in(&fs::read(format!("/proc/self/task/{tid}/stat")).ok()?)
+}
+
+/// The start time in the text of a `stat` file.
+pub(crate) fn start_time_in(stat: &[u8]) -> Option<u64> {
     // The second field, the name, is in parentheses and may hold anything, so count from the last one.
     let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let rest = std::str::from_utf8(stat.get(after_name..)?).ok()?;
@@ -30,9 +34,13 @@ pub(crate) fn start_time(tid: i32) -> Option<u64> {
 
 /// Whether the thread blocks SIGPROF; `None` when it is gone. Source: `proc_pid_status(5)`, `SigBlk`.
 pub(crate) fn blocks_sigprof(tid: i32) -> Option<bool> {
-    let status = fs::read_to_string(format!("/proc/self/task/{tid}/status")).ok()?;
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"))?;
-    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+    blocks_sigprof_in(&fs::read(format!("/proc/self/task/{tid}/status")).ok()?)
+}
+
+/// Whether SIGPROF is blocked, of the text of a `status` file. The thread's name in it need not be text.
+pub(crate) fn blocks_sigprof_in(status: &[u8]) -> Option<bool> {
+    let mask = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"SigBlk:"))?;
+    let mask = u64::from_str_radix(std::str::from_utf8(mask).ok()?.trim(), 16).ok()?;
     Some(mask >> (libc::SIGPROF - 1) & 1 != 0)
 }
 
@@ -86,6 +94,22 @@ fn swap_mask(new: Option<&libc::sigset_t>) -> Option<libc::sigset_t> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_are_no_text_hide_nothing() {
+        let stat = |name: &[u8]| {
+            [b"7 (", name, b") S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20\n"].concat()
+        };
+        for name in [&b"a) S 1"[..], b"\xff\xfe", b""] {
+            assert_eq!(start_time_in(&stat(name)), Some(4711));
+        }
+        assert_eq!(start_time_in(b"7 (a) S 1"), None);
+        let status =
+            |mask: &[u8]| [b"Name:\t\xff\nSigBlk:\t", mask, b"\nSigIgn:\t0000000004000000\n"].concat();
+        assert_eq!(blocks_sigprof_in(&status(b"0000000004000000")), Some(true));
+        assert_eq!(blocks_sigprof_in(&status(b"0000000000000000")), Some(false));
+        assert_eq!(blocks_sigprof_in(&status(b"none")), None);
+    }
 
     #[test]
     fn our_threads_take_sigprof_and_no_signal_of_the_programs() {
