@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 /// How often the rings are emptied. A ring holds about a second of samples at 99 Hz.
 const DRAIN: Duration = Duration::from_millis(50);
-/// How often the task list is read, unless that takes long: then it takes one part in so many of the time.
+/// How often the task list is read, unless that takes much CPU time: then that is one part in so many of the time.
 const SCAN: Duration = Duration::from_millis(200);
 const SCAN_SHARE: u32 = 200;
 
@@ -104,10 +104,10 @@ impl<R> Worker<R> {
             state.modules.refresh();
             state.retire();
             if scanned.elapsed() >= pause {
-                let begun = Instant::now();
+                let begun = clock::own_cpu_nanos();
                 state.scan();
-                scanned = Instant::now();
-                pause = SCAN.max((scanned - begun) * SCAN_SHARE);
+                let used = Duration::from_nanos(clock::own_cpu_nanos().saturating_sub(begun));
+                (scanned, pause) = (Instant::now(), SCAN.max(used * SCAN_SHARE));
             }
             let reply = match command {
                 Err(RecvTimeoutError::Timeout) if state.open.since.elapsed() < self.window => continue,

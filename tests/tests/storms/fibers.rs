@@ -1,7 +1,7 @@
 //! Code that switches stacks under the profiler: fibers, of which neither the C library nor the profiler knows.
 #![allow(unsafe_code)] // the switching
 
-use crate::harness::{Watched, length};
+use crate::harness::{Watched, length, pass};
 use crate::work::spin;
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -28,7 +28,7 @@ pub(crate) fn switching() {
                 one_thread();
             });
         }
-        thread::sleep(length());
+        pass(length());
         OVER.store(true, Ordering::Relaxed);
     });
     let figures = watched.finish();

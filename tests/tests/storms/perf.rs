@@ -59,10 +59,9 @@ pub(crate) fn events() {
     assert!(while_running > 0 && os::perf_files() == 0, "{} files are left", os::perf_files());
     // Timers would be looked at on the tick, a quarter of this at 250 Hz.
     assert!(samples * 10 >= weight * 6, "{samples} samples for {weight} periods");
-    let work = figures.of(|row| row.span == "busy" && row.mentions("storms::work::spin"));
+    let work = figures.of(|row| row.span == "busy" && !row.is_unready());
     let whole = figures.of(|row| row.span == "busy" && row.mentions("beside_busy_threads"));
-    // Samples taken before the unwind tables are ready have the leaf only.
-    assert!(work > figures.cpu / 4 && whole > work.mul_f64(0.4), "{whole:?} of {work:?} in whole stacks");
+    assert!(work > figures.cpu / 10 && whole > work.mul_f64(0.9), "{whole:?} of {work:?} in whole stacks");
 }
 
 /// An ordinary user may see user space only, or nothing: the profile says so, and totals are true.
@@ -148,6 +147,7 @@ fn shares(engine: Engine, attempt: u64) -> Vec<Option<f64>> {
         for phase in [phase_0, phase_1, phase_2, phase_3] {
             scope.spawn(move || phase(attempt));
         }
+        // They use two fifths of one processor.
         thread::sleep(length().max(Duration::from_secs(3)));
         OVER.store(true, Ordering::Relaxed);
     });

@@ -36,7 +36,7 @@ pub(crate) fn start_and_stop() {
     let tolerance = on.mul_f64(0.02) + Duration::from_millis(5) * times as u32;
     assert!(exported + tolerance >= on && exported <= figures.cpu + tolerance, "{exported:?} of {on:?}");
     // Most runs are shorter than the threads' turns and the kernel's tick.
-    assert!(figures.sampled > on / 10, "{:?} of {on:?}", figures.sampled);
+    assert!(figures.stats.samples_taken > 5, "{:?} of {on:?}", figures.sampled);
 }
 
 /// Whole profilers, one after the other; the threads that were there keep being sampled.
