@@ -1,4 +1,5 @@
 //! Interrupts a thread and compares the two unwinders in the handler.
+#![allow(dead_code)] // each program that includes it uses a part
 
 use super::unwind_support::{install, own_stack};
 use framehop::{
@@ -7,10 +8,11 @@ use framehop::{
 use profile_core::collector::StackEnd;
 use profile_core::modules::{Module, ModuleList};
 use profile_core::unwind::{Registers, StackBounds, UnwindTables, loaded_modules};
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +52,32 @@ pub(crate) fn compare_here(name: &str, limits: Limits, work: impl Fn()) {
         }
         drop(timer);
     });
+}
+
+/// Interrupts threads that somebody else starts: `run` gets what each calls at its start and at its end, and a question
+/// that answers whether there are samples enough. One thread at a time.
+pub(crate) fn compare_others(name: &str, limits: Limits, run: impl FnOnce(fn(), fn(), &dyn Fn() -> bool)) {
+    in_session(name, limits, SAMPLES, |session| {
+        install(libc::SIGPROF, on_timer, libc::SA_RESTART);
+        let begun = Instant::now();
+        let is_over = || session.samples.load(Ordering::Relaxed) >= SAMPLES || begun.elapsed() >= DEADLINE;
+        run(thread_starts, thread_ends, &is_over);
+    });
+}
+
+thread_local! {
+    static TIMER: Cell<Option<Timer>> = const { Cell::new(None) };
+}
+
+fn thread_starts() {
+    // SAFETY: the session lives until `run` is over, and with it the thread.
+    let session = unsafe { SESSION.load(Ordering::SeqCst).as_ref() };
+    session.expect("a session").set_bounds(own_stack());
+    TIMER.set(Some(Timer::start(libc::SIGPROF, Duration::from_micros(700))));
+}
+
+fn thread_ends() {
+    TIMER.set(None);
 }
 
 /// Traps after every instruction of `work`, which is run again until enough are seen, or for 8 times.
@@ -92,7 +120,8 @@ struct Session {
     cache: *mut FramehopCache,
     ours: *mut [u64; MAX_FRAMES],
     theirs: *mut [u64; MAX_FRAMES],
-    bounds: StackBounds,
+    /// The lower and the upper bound of the sampled thread's stack.
+    bounds: [AtomicU64; 2],
     samples: AtomicUsize,
     complete: AtomicUsize,
     framehop_complete: AtomicUsize,
@@ -137,7 +166,7 @@ impl Session {
             cache: Box::into_raw(Box::new(FramehopCache::default())),
             ours: Box::into_raw(Box::new([0; MAX_FRAMES])),
             theirs: Box::into_raw(Box::new([0; MAX_FRAMES])),
-            bounds: own_stack(),
+            bounds: [own_stack().low, own_stack().high].map(AtomicU64::new),
             samples: AtomicUsize::new(0),
             complete: AtomicUsize::new(0),
             framehop_complete: AtomicUsize::new(0),
@@ -153,6 +182,16 @@ impl Session {
         }
     }
 
+    fn bounds(&self) -> StackBounds {
+        let [low, high] = self.bounds.each_ref().map(|bound| bound.load(Ordering::SeqCst));
+        StackBounds { low, high }
+    }
+
+    fn set_bounds(&self, StackBounds { low, high }: StackBounds) {
+        self.bounds[0].store(low, Ordering::SeqCst);
+        self.bounds[1].store(high, Ordering::SeqCst);
+    }
+
     /// Takes one sample, in the signal handler.
     fn sample(&self, registers: Registers) {
         // SAFETY: allocated in `new`, used by the handler alone, which does not nest.
@@ -160,7 +199,7 @@ impl Session {
         let mut count = 0;
         // SAFETY: the registers are those of this thread, whose whole stack is mapped.
         let end = unsafe {
-            self.tables.walk(registers, self.bounds, MAX_FRAMES, &mut |address| {
+            self.tables.walk(registers, self.bounds(), MAX_FRAMES, &mut |address| {
                 ours[count] = address;
                 count += 1;
                 true
@@ -186,7 +225,7 @@ impl Session {
 
     fn walk_with_framehop(&self, registers: Registers, frames: &mut [u64]) -> (usize, bool) {
         let Registers { pc, sp, fp, .. } = registers;
-        let bounds = self.bounds;
+        let bounds = self.bounds();
         let mut read = |address: u64| {
             let inside = address >= sp - 128 && address < bounds.high && address.is_multiple_of(8);
             // SAFETY: inside this thread's stack.

@@ -70,9 +70,13 @@ fn seconds(stacks: &[Stack], function: &str, hertz: u32) -> f64 {
     inside.map(|stack| stack.weight).sum::<u64>() as f64 / f64::from(hertz)
 }
 
-/// Runs the works, one on each thread, for `length`. Returns the CPU time of each.
-fn run<S: Subject>(subject: &S, works: &[(&str, Work)], length: Duration) -> Vec<f64> {
+/// The longest that a measurement takes, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs the works, one on each thread, until all together have used `cpu`. Returns the CPU time of each.
+fn run<S: Subject>(subject: &S, works: &[(&str, Work)], cpu: Duration) -> Vec<f64> {
     let over = AtomicBool::new(false);
+    let (since, before) = (Instant::now(), process_cpu());
     thread::scope(|scope| {
         let start = |work: Work| {
             let over = &over;
@@ -87,7 +91,9 @@ fn run<S: Subject>(subject: &S, works: &[(&str, Work)], length: Duration) -> Vec
             })
         };
         let running: Vec<_> = works.iter().map(|(_, work)| start(*work)).collect();
-        thread::sleep(length);
+        while process_cpu() - before < cpu && since.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(20));
+        }
         over.store(true, Ordering::Relaxed);
         running.into_iter().filter_map(|thread| thread.join().ok()).collect()
     })
@@ -99,11 +105,11 @@ fn run<S: Subject>(subject: &S, works: &[(&str, Work)], length: Duration) -> Vec
 ///
 /// # Errors
 /// The profiler's.
-pub fn delivery<S: Subject>(hertz: u32, threads: usize, length: Duration) -> Result<()> {
+pub fn delivery<S: Subject>(hertz: u32, threads: usize, cpu: Duration) -> Result<()> {
     let mut subject = S::start(hertz)?;
     let before = process_cpu();
     let works = &BUSY[..threads.min(BUSY.len())];
-    let used = run(&subject, works, length);
+    let used = run(&subject, works, cpu);
     let cpu = (process_cpu() - before).as_secs_f64();
     let stacks = S::stacks(&subject.finish()?);
     let weight = |losses: bool| {
@@ -125,10 +131,10 @@ pub fn delivery<S: Subject>(hertz: u32, threads: usize, length: Duration) -> Res
 ///
 /// # Errors
 /// The profiler's.
-pub fn bursts<S: Subject>(hertz: u32, length: Duration) -> Result<()> {
+pub fn bursts<S: Subject>(hertz: u32, cpu: Duration) -> Result<()> {
     let mut subject = S::start(hertz)?;
     let works: Vec<_> = [SPINNING, BURSTING, SELDOM].concat();
-    let used = run(&subject, &works, length);
+    let used = run(&subject, &works, cpu);
     let stacks = S::stacks(&subject.finish()?);
     let sampled: Vec<f64> =
         works.iter().map(|(name, _)| seconds(&stacks, &format!("::{name}"), hertz)).collect();
@@ -192,11 +198,11 @@ fn split_once() -> Duration {
 ///
 /// # Errors
 /// The profiler's.
-pub fn split<S: Subject>(hertz: u32, length: Duration) -> Result<()> {
+pub fn split<S: Subject>(hertz: u32, cpu: Duration) -> Result<()> {
     let mut subject = S::start(hertz)?;
-    let begun = Instant::now();
+    let begun = thread_cpu();
     subject.on_thread(|| {
-        while begun.elapsed() < length {
+        while thread_cpu() - begun < cpu {
             SPLITTING[0].1();
         }
     });
@@ -212,10 +218,10 @@ pub fn split<S: Subject>(hertz: u32, length: Duration) -> Result<()> {
 ///
 /// # Errors
 /// The profiler's.
-pub fn slowdown<S: Subject>(hertz: u32, length: Duration) -> Result<()> {
+pub fn slowdown<S: Subject>(hertz: u32, cpu: Duration) -> Result<()> {
     let subject = if hertz > 0 { Some(S::start(hertz)?) } else { None };
     thread::sleep(Duration::from_millis(500)); // whatever the start leaves to the background
-    let rounds = length.as_millis() as u64; // of about a millisecond
+    let rounds = cpu.as_millis() as u64; // of about a millisecond
     let work = || {
         let begun = thread_cpu();
         let deep = || (0..rounds).fold(0, |sum, _| sum ^ black_box(spin(600_000)));

@@ -4,13 +4,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, dead_code)] // a test in all but name
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#[path = "../tests/unwind_oracle/harness.rs"]
+#[path = "../tests/unwind_workloads/crates.rs"]
+mod crates;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[path = "../../profile-core/tests/unwind_oracle/harness.rs"]
 mod harness;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#[path = "../tests/unwind_support/mod.rs"]
+#[path = "../../profile-core/tests/unwind_support/mod.rs"]
 mod unwind_support;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#[path = "../tests/unwind_oracle/workloads.rs"]
+#[path = "../../profile-core/tests/unwind_oracle/workloads.rs"]
 mod workloads;
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -20,6 +23,8 @@ fn main() {
 
     compare_here("main thread", STRICT, work::text_and_maps);
     compare("text and maps", STRICT, work::text_and_maps);
+    compare("regex and JSON", STRICT, crates::regex_and_json);
+    crates::on_workers("tokio workers", STRICT);
     compare("recursion", STRICT, work::recursion);
     compare("qsort with callback", STRICT, work::qsort_with_callback);
     compare("memory and format", STRICT, work::memory_and_format);
