@@ -17,6 +17,7 @@
 //!
 //! Most users want the crate `profile-layer`, which adds the `tracing` layer and `#[profiled]`.
 
+mod closing;
 pub mod collector;
 pub mod config;
 pub mod context;
@@ -24,6 +25,7 @@ pub mod diag;
 pub mod encode;
 pub mod error;
 pub mod export;
+mod history;
 pub mod modules;
 pub mod own;
 pub mod profile;

@@ -4,12 +4,16 @@
 //! still be set before). The local root is a property of each span, handed down from parent to child; it is never inferred
 //! from the trace id, because two requests of one trace do meet on one thread.
 
+use crate::closing::{ClosedRoot, Closings};
 use crate::context::{Record, RecordIndex, SpanContext, SpanId, SpanPath, SpanTable, TraceFlags, TraceId};
+use crate::history;
 use crate::own;
 use crate::random;
+use crate::sys::clock;
 use crate::thread;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Follows the spans of one subscriber. All calls are lock-free and never panic; a span that does not fit into the table is
 /// not known here, counted, and its code counts for the span around it.
@@ -22,6 +26,11 @@ pub struct SpanTracker {
     foreign_ids: AtomicBool,
     /// Whether new spans are followed: not after the profiler's shutdown.
     active: Arc<AtomicBool>,
+    /// Who wants to know how long local roots were open.
+    closings: Option<Closings>,
+    /// The span that is asked for ids from outside as it is left, and how many more will be.
+    asked: AtomicU64,
+    questions: AtomicU32,
 }
 
 /// What an [enter](SpanTracker::enter) settled, the first time a span was entered.
@@ -45,6 +54,18 @@ pub fn untracked() -> u64 {
     UNTRACKED.load(Ordering::Relaxed)
 }
 
+/// Whether spans ever had no ids from outside at their enter, and had some at their exit.
+static IS_ORDER_WRONG: AtomicBool = AtomicBool::new(false);
+pub(crate) const WRONG_ORDER: &str = "the profile layer stands before the OpenTelemetry layer and cannot see its ids: add it after \
+     that one";
+/// How many spans are asked for ids as they are left.
+const QUESTIONS: u32 = 64;
+
+/// Whether the layer was seen to stand before that of OpenTelemetry.
+pub(crate) fn is_order_wrong() -> bool {
+    IS_ORDER_WRONG.load(Ordering::Relaxed)
+}
+
 #[cold]
 fn count_untracked() {
     UNTRACKED.fetch_add(1, Ordering::Relaxed);
@@ -60,7 +81,21 @@ impl SpanTracker {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let salt =
             NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15) & (u64::MAX << 40);
-        Self { table: SpanTable::new(), salt, foreign_ids: AtomicBool::new(false), active }
+        Self {
+            table: SpanTable::new(),
+            salt,
+            foreign_ids: AtomicBool::new(false),
+            active,
+            closings: None,
+            asked: AtomicU64::new(0),
+            questions: AtomicU32::new(QUESTIONS),
+        }
+    }
+
+    /// The same, telling how long local roots were open.
+    #[must_use]
+    pub(crate) fn telling(self, closings: Option<Closings>) -> Self {
+        Self { closings, ..self }
     }
 
     /// Whether new spans are followed: not after the profiler's shutdown, and not on threads of the profiler's own.
@@ -75,10 +110,12 @@ impl SpanTracker {
         let parent =
             parent.and_then(|parent| self.table.get(parent)).map_or(RecordIndex::NONE, |(record, _)| record);
         let path = parent.get().map_or(SpanPath::NONE, |record| record.path()).child(name);
-        path.count_opened();
+        if let Some(counts) = path.counts() {
+            counts.opened.add(1);
+        }
         let Some(index) = RecordIndex::take() else { return count_untracked() };
         if let Some(record) = index.get() {
-            record.open(path, parent);
+            record.open(path, parent, self.now());
         }
         if !self.table.insert(key, index) {
             index.give_back();
@@ -129,8 +166,59 @@ impl SpanTracker {
 
     /// The span is closed: no thread is in it any more, nor will be.
     pub fn close(&self, key: u64) {
-        if let Some(record) = self.table.remove(key) {
-            record.give_back();
+        let Some(index) = self.table.remove(key) else { return };
+        if let Some(record) = index.get() {
+            self.tell(record);
+        }
+        index.give_back();
+    }
+
+    /// The monotonic clock: exact if somebody wants to know how long a root was open.
+    fn now(&self) -> u64 {
+        clock::monotonic_nanos(self.closings.is_some())
+    }
+
+    fn tell(&self, record: &Record) {
+        let nanos = self.now().saturating_sub(record.opened());
+        if let Some(counts) = record.path().counts() {
+            counts.closed.add(1);
+            counts.open_nanos.add(nanos);
+            counts.longest_nanos.raise(nanos);
+        }
+        let ids = record.ids();
+        if !ids.is_valid() {
+            return;
+        }
+        history::remember(ids, nanos);
+        if let (Some(closings), true) = (&self.closings, record.root().0 == ids.span_id) {
+            closings.tell(ClosedRoot { id: ids.span_id, lasted: Duration::from_nanos(nanos) });
+        }
+    }
+
+    /// Notes that a span called `name` opened and is not followed.
+    pub fn leave_out(&self, name: &'static str) {
+        if let Some(counts) = SpanPath::NONE.child(name).counts() {
+            counts.left_out.add(1);
+        }
+    }
+
+    /// Whether it is to be [told](Self::ids_at_exit), as the span is left, if a tracing system has ids for it.
+    #[inline]
+    #[must_use]
+    pub fn asks_at_exit(&self, key: u64) -> bool {
+        self.asked.load(Ordering::Relaxed) == key
+    }
+
+    /// A span that had no ids from outside when it was entered has some as it is left: then the tracing system is told of
+    /// an enter later than we are.
+    #[cold]
+    pub fn ids_at_exit(&self, has_ids: bool) {
+        // A few spans tell; a program without any tracing system is not asked for ever.
+        let left = self.questions.load(Ordering::Relaxed);
+        self.questions.store(left.saturating_sub(1), Ordering::Relaxed);
+        self.asked.store(0, Ordering::Relaxed);
+        if has_ids {
+            IS_ORDER_WRONG.store(true, Ordering::Relaxed); // the collector says so
         }
     }
 
@@ -146,12 +234,31 @@ impl SpanTracker {
                 self.foreign_ids.store(true, Ordering::Relaxed);
                 settle_as(index, ids)
             }
-            None if self.foreign_ids.load(Ordering::Relaxed) => settle_as(index, SpanContext::default()),
-            None => settle_own(index, MAX_UNSETTLED),
+            None => {
+                if self.questions.load(Ordering::Relaxed) > 0 {
+                    self.asked.store(key, Ordering::Relaxed);
+                }
+                match self.foreign_ids.load(Ordering::Relaxed) {
+                    true => settle_as(index, SpanContext::default()),
+                    false => settle_own(index, MAX_UNSETTLED),
+                }
+            }
         };
+        count_ids(record);
         debug_assert!(!record.ids_unknown());
         self.table.settle(key);
         entered
+    }
+}
+
+/// Counts what the settled ids are worth.
+fn count_ids(record: &Record) {
+    let Some(counts) = record.path().counts() else { return };
+    let ids = record.ids();
+    if !ids.is_valid() {
+        counts.without_ids.add(1);
+    } else if !ids.flags.is_sampled() {
+        counts.unsampled.add(1);
     }
 }
 

@@ -22,6 +22,10 @@ pub struct Stats {
     pub(crate) weight: Counter,
     /// Periods lost because a thread's ring was full.
     pub(crate) lost_ring_full: Counter,
+    /// Periods that count outside every span because of a policy.
+    pub(crate) weight_unlabelled: Counter,
+    /// Of these, periods for which the policy could not wait.
+    pub(crate) weight_given_up: Counter,
     /// Samples whose stack is deeper than the sampler records.
     pub(crate) truncated_stacks: Counter,
     /// Samples whose stack could not be followed to its end.
@@ -68,6 +72,12 @@ pub struct StatsSnapshot {
     pub weight_taken: u64,
     /// Periods lost because a thread's ring was full.
     pub weight_lost_ring_full: u64,
+    /// Periods in spans that count outside every span, because the profiler was told to label only sampled traces or slow
+    /// requests.
+    pub weight_unlabelled: u64,
+    /// Of these, periods of requests of which it was not known whether they are slow: too much was held, or too many spans
+    /// closed at once, or the profiler was stopped.
+    pub weight_unlabelled_early: u64,
     /// Samples whose stack is deeper than the sampler records.
     pub truncated_stacks: u64,
     /// Samples whose stack could not be followed to its end.
@@ -139,6 +149,8 @@ impl Stats {
             samples_taken: self.samples.get(),
             weight_taken: self.weight.get(),
             weight_lost_ring_full: self.lost_ring_full.get(),
+            weight_unlabelled: self.weight_unlabelled.get(),
+            weight_unlabelled_early: self.weight_given_up.get(),
             truncated_stacks: self.truncated_stacks.get(),
             broken_stacks: self.broken_stacks.get(),
             unready_stacks: self.unready_stacks.get(),
@@ -239,6 +251,11 @@ impl DropSnapshot {
 impl Counter {
     pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Raises it to `least`, if it is less.
+    pub(crate) fn raise(&self, least: u64) {
+        self.0.fetch_max(least, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {

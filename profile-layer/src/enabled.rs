@@ -18,7 +18,9 @@ pub use profile_core::export::{
     ProfileExporter, ProfileProcessor,
 };
 pub use profile_core::profile::{Profile, ProfileBatch, SpanScope};
-pub use profile_core::profiler::{Engine, ProfileCollector, ProfilerBuilder, Report, SpanReport, Status};
+pub use profile_core::profiler::{
+    Engine, Explanation, ProfileCollector, ProfilerBuilder, Reason, Report, SpanReport, Status,
+};
 pub use profile_core::resource::Resource;
 pub use profile_core::stats::StatsSnapshot;
 

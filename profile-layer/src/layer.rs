@@ -82,11 +82,16 @@ where
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if self.spans.is_active() && self.selection.takes(attributes.metadata()) {
+        if !self.spans.is_active() {
+            return;
+        }
+        if self.selection.takes(attributes.metadata()) {
             let parents = context.span_scope(id).into_iter().flatten().skip(1);
             // The nearest span around it that is followed: a filter may have left out some.
             let parent = parents.map(|span| span.id().into_u64()).find(|parent| self.spans.knows(*parent));
             self.spans.open(id.into_u64(), parent, attributes.metadata().name());
+        } else {
+            self.spans.leave_out(attributes.metadata().name());
         }
     }
 
@@ -98,6 +103,9 @@ where
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
         self.spans.exit(id.into_u64());
+        if self.spans.asks_at_exit(id.into_u64()) {
+            self.spans.ids_at_exit(outside_ids().is_some());
+        }
     }
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {

@@ -65,6 +65,8 @@ fn builder(directory: &std::path::Path) -> profile_layer::Result<ProfilerBuilder
         .with_frequency(99)
         .with_window(Duration::from_secs(10))
         .with_span_scope(SpanScope::LocalRoot)
+        .with_sampled_only()
+        .with_min_span_duration(Duration::from_secs(1))
         .with_exporter(files)
         .with_processor(processor))
 }

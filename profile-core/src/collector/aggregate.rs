@@ -4,11 +4,13 @@
 //! Stacks are compared address by address, never by hash alone. A stack is resolved to its modules once, when it is
 //! first seen in a window, because by the end of the window a module may be gone.
 
+use super::hold::Verdict;
 use super::modules::{Place, View, ViewKey};
 use super::raw::RawSample;
 use super::window::{
     ContextIndex, Frame, Loss, SampleContext, Stack, StackEnd, StackIndex, Window, WindowSample,
 };
+use crate::context::SpanId;
 use hashbrown::hash_map::EntryRef;
 use hashbrown::{HashMap, HashTable};
 use std::hash::{BuildHasher, RandomState};
@@ -33,9 +35,21 @@ pub(super) struct Aggregator {
     frames: Vec<Frame>,
     contexts: Vec<SampleContext>,
     context_index: HashMap<SampleContext, ContextIndex>,
-    samples: HashMap<(StackIndex, ContextIndex), u64>,
+    samples: Sums,
     losses: HashMap<Loss, u64>,
+    /// By local root: what waits for a verdict on it.
+    held: HashMap<SpanId, Sums>,
+    held_sums: usize,
+    /// Whether the window has closed, and this is what was held then.
+    is_closed: bool,
 }
+
+type Sums = HashMap<(StackIndex, ContextIndex), u64>;
+
+/// About what one held sum takes, its part of the tables around it included.
+const HELD_BYTES: usize = 64;
+/// Outside every span.
+const NO_CONTEXT: ContextIndex = ContextIndex(0);
 
 #[derive(Debug)]
 struct RawStack {
@@ -53,15 +67,56 @@ struct RawStack {
 
 impl Aggregator {
     /// Adds one sample, whose addresses `view` tells the modules of.
-    pub(super) fn add(&mut self, sample: &RawSample<'_>, view: Option<View<'_>>) {
+    pub(super) fn add(&mut self, sample: &RawSample<'_>, view: Option<View<'_>>, verdict: Verdict) {
         let stack = self.stack(sample, view);
-        let context = self.context(&sample.context);
-        match (stack, context) {
-            (Some(stack), Some(context)) if self.samples.len() < MAX_SAMPLES => {
-                *self.samples.entry((stack, context)).or_default() += sample.weight;
-            }
-            _ => self.lose(Loss::TablesFull, sample.weight),
+        let context = match verdict {
+            Verdict::Unlabel => self.context(&SampleContext::default()),
+            Verdict::Keep | Verdict::Hold(_) => self.context(&sample.context),
+        };
+        let is_full = self.samples.len() + self.held_sums >= MAX_SAMPLES;
+        let (Some(stack), Some(context), false) = (stack, context, is_full) else {
+            return self.lose(Loss::TablesFull, sample.weight);
+        };
+        let sums = match verdict {
+            Verdict::Hold(root) => self.held.entry(root).or_default(),
+            Verdict::Keep | Verdict::Unlabel => &mut self.samples,
+        };
+        let known = sums.len();
+        *sums.entry((stack, context)).or_default() += sample.weight;
+        if let Verdict::Hold(_) = verdict {
+            self.held_sums += sums.len() - known;
         }
+    }
+
+    /// Decides about the samples of a root: they keep their labels, or count outside every span. Returns the weight of
+    /// those that do not keep them.
+    pub(super) fn decide(&mut self, root: SpanId, keeps: bool) -> u64 {
+        let Some(held) = self.held.remove(&root) else { return 0 };
+        self.held_sums -= held.len();
+        let mut unlabelled = 0;
+        for ((stack, context), weight) in held {
+            let context = if keeps { context } else { NO_CONTEXT };
+            *self.samples.entry((stack, context)).or_default() += weight;
+            unlabelled += if keeps { 0 } else { weight };
+        }
+        unlabelled
+    }
+
+    /// Decides against everything that is held. Returns its weight.
+    pub(super) fn unlabel_held(&mut self) -> u64 {
+        let roots: Vec<SpanId> = self.held.keys().copied().collect();
+        roots.into_iter().map(|root| self.decide(root, false)).sum()
+    }
+
+    /// Whether anything waits for a verdict.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// About how much memory it takes to hold what is held.
+    pub(super) fn held_bytes(&self) -> usize {
+        let frames = if self.is_closed { size_of_val(&*self.frames) } else { 0 };
+        self.held_sums * HELD_BYTES + frames
     }
 
     /// Adds weight for which there is no stack.
@@ -71,9 +126,13 @@ impl Aggregator {
         }
     }
 
-    /// Ends the window and starts the next.
+    /// Ends the window. What is held stays behind, to be closed again when it is decided; without any, these are the empty
+    /// sums of the next window.
     pub(super) fn close(&mut self, start_unix_nanos: u64, duration: Duration, period_nanos: u64) -> Window {
-        let sums = std::mem::take(self);
+        let mut sums = std::mem::take(self);
+        if sums.holds() {
+            *self = sums.split_off_held();
+        }
         let frames = &sums.frames;
         let stack = |raw: &RawStack| Stack {
             frames: frames.get(raw.frames.clone()).unwrap_or_default().into(),
@@ -95,6 +154,37 @@ impl Aggregator {
         window.samples.sort_unstable_by_key(|sample| (sample.stack, sample.context));
         window.losses.sort_unstable();
         window
+    }
+
+    /// Takes out what is held, with no more stacks and contexts than it needs.
+    fn split_off_held(&mut self) -> Self {
+        let mut rest = Self { is_closed: true, held_sums: self.held_sums, ..Self::default() };
+        rest.contexts.push(SampleContext::default());
+        let (mut stacks, mut contexts) = (HashMap::new(), HashMap::new());
+        for (root, sums) in std::mem::take(&mut self.held) {
+            let mut moved = Sums::with_capacity(sums.len());
+            for ((stack, context), weight) in sums {
+                let stack = *stacks.entry(stack).or_insert_with(|| rest.copy_stack(self, stack));
+                let context = *contexts.entry(context).or_insert_with(|| {
+                    rest.contexts.extend(self.contexts.get(context.0 as usize));
+                    ContextIndex(rest.contexts.len() as u32 - 1)
+                });
+                *moved.entry((stack, context)).or_default() += weight;
+            }
+            rest.held.insert(root, moved);
+        }
+        self.held_sums = 0;
+        rest
+    }
+
+    fn copy_stack(&mut self, from: &Self, stack: StackIndex) -> StackIndex {
+        if let Some(known) = from.stacks.get(stack.0 as usize) {
+            let first = self.frames.len();
+            self.frames.extend_from_slice(from.frames.get(known.frames.clone()).unwrap_or_default());
+            let frames = first..self.frames.len();
+            self.stacks.push(RawStack { place: 0..0, frames, ..*known });
+        }
+        StackIndex(self.stacks.len().saturating_sub(1) as u32)
     }
 
     fn stack(&mut self, sample: &RawSample<'_>, view: Option<View<'_>>) -> Option<StackIndex> {
@@ -192,9 +282,9 @@ mod tests {
     fn equal_samples_become_one_entry_and_nothing_is_lost() {
         let mut sums = Aggregator::default();
         for weight in 1..=10 {
-            sums.add(&sample(&[1, 2, 3], 5, weight), None);
-            sums.add(&sample(&[1, 2, 3], 0, 1), None);
-            sums.add(&sample(&[1, 2], 5, 1), None);
+            sums.add(&sample(&[1, 2, 3], 5, weight), None, Verdict::Keep);
+            sums.add(&sample(&[1, 2, 3], 0, 1), None, Verdict::Keep);
+            sums.add(&sample(&[1, 2], 5, 1), None, Verdict::Keep);
         }
         sums.lose(Loss::RingFull, 4);
         let window = sums.close(1, Duration::from_secs(1), 10);
@@ -218,7 +308,7 @@ mod tests {
             let begun = std::time::Instant::now();
             for number in 0..BATCH {
                 let stack = &stacks[number as usize % stacks.len()];
-                sums.add(&sample(stack, u64::from(number % 7), 1), None);
+                sums.add(&sample(stack, u64::from(number % 7), 1), None, Verdict::Keep);
             }
             best = best.min(begun.elapsed() / BATCH);
         }
@@ -230,10 +320,46 @@ mod tests {
         let mut sums = Aggregator::default();
         let many = MAX_STACKS as u64 + 100;
         for address in 0..many {
-            sums.add(&sample(&[address], 0, 2), None);
+            sums.add(&sample(&[address], 0, 2), None, Verdict::Keep);
         }
         let window = sums.close(1, Duration::from_secs(1), 10);
         assert_eq!(window.stacks.len(), MAX_STACKS);
         assert_eq!(window.losses, [(Loss::TablesFull, 200)]);
+    }
+
+    #[test]
+    fn what_is_held_comes_later_with_the_times_of_its_window_and_no_other_stacks() {
+        let mut sums = Aggregator::default();
+        let root = |id| Verdict::Hold(SpanId::from_u64(id));
+        sums.add(&sample(&[1, 2], 5, 1), None, Verdict::Keep);
+        sums.add(&sample(&[3], 6, 10), None, root(6));
+        sums.add(&sample(&[3], 6, 10), None, root(6));
+        sums.add(&sample(&[1, 2], 7, 100), None, root(7));
+        sums.add(&sample(&[4], 8, 1000), None, root(8));
+        sums.add(&sample(&[5], 9, 10_000), None, Verdict::Unlabel);
+        assert_eq!(sums.decide(SpanId::from_u64(8), true), 0);
+        let weights = |window: &Window| {
+            let of = |sample: &WindowSample| {
+                let context = window.contexts[sample.context.0 as usize].span_id.to_u64();
+                let frames = window.stacks[sample.stack.0 as usize].frames.iter().map(|frame| frame.address);
+                (context, frames.collect::<Vec<_>>(), sample.weight)
+            };
+            let mut all: Vec<_> = window.samples.iter().map(of).collect();
+            all.sort_unstable();
+            all
+        };
+        let first = sums.close(1, Duration::from_secs(1), 10);
+        let now = [(0, vec![5], 10_000), (5, vec![1, 2], 1), (8, vec![4], 1000)];
+        assert_eq!(weights(&first), now);
+        assert!(sums.holds() && sums.held_bytes() > 0);
+        assert_eq!(
+            (sums.decide(SpanId::from_u64(6), false), sums.decide(SpanId::from_u64(7), true)),
+            (20, 0)
+        );
+        assert!(!sums.holds());
+        let second = sums.close(1, Duration::from_secs(1), 10);
+        assert_eq!(weights(&second), [(0, vec![3], 20), (7, vec![1, 2], 100)]);
+        assert_eq!((second.stacks.len(), second.losses.len()), (2, 0));
+        assert!(!sums.holds() && !sums.is_closed, "nothing is left");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::diag;
 use crate::sampler::cpu;
+use crate::spans;
 use crate::sys::signal::Place;
 
 /// What was seen since the last look.
@@ -12,6 +13,7 @@ pub(super) struct Health {
     /// The process's CPU clock then, in nanoseconds.
     cpu_nanos: u64,
     said_refused: bool,
+    said_order: bool,
 }
 
 /// How much CPU time without any sample means that none arrive, in nanoseconds: many ticks of the slowest kernels.
@@ -19,7 +21,7 @@ const ENOUGH: u64 = 200_000_000;
 
 impl Health {
     pub(super) const fn new(cpu_nanos: u64) -> Self {
-        Self { samples: 0, cpu_nanos, said_refused: false }
+        Self { samples: 0, cpu_nanos, said_refused: false, said_order: false }
     }
 
     /// A look, at `cpu_nanos` of the process's CPU clock.
@@ -33,6 +35,9 @@ impl Health {
         }
         if cpu::is_covered() {
             diag::warn("sigprof", format_args!("{}", cpu::COVERED));
+        }
+        if spans::is_order_wrong() && !std::mem::replace(&mut self.said_order, true) {
+            diag::warn("layer order", format_args!("{}", spans::WRONG_ORDER));
         }
         if let (Some(error), false) = (cpu::refused(), self.said_refused) {
             self.said_refused = true;

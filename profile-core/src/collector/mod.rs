@@ -3,12 +3,14 @@
 mod account;
 mod aggregate;
 mod health;
+mod hold;
 mod modules;
 mod raw;
 mod scan;
 mod window;
 mod worker;
 
+pub(crate) use hold::Policy;
 pub use window::{
     ContextIndex, Frame, Loss, SampleContext, Stack, StackEnd, StackIndex, Window, WindowSample,
 };

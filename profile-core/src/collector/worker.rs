@@ -3,6 +3,7 @@
 use super::account::{Accounts, Whole};
 use super::aggregate::Aggregator;
 use super::health::Health;
+use super::hold::{Holder, Policy, Verdict};
 use super::modules::ModuleHistory;
 use super::raw::{RawSample, Records};
 use super::scan::{blocks_sigprof, read, scan};
@@ -40,7 +41,7 @@ pub(crate) struct Closed<R> {
     pub(crate) modules: Arc<ModuleList>,
     /// Who asked for it, if somebody did.
     pub(crate) reply: Option<R>,
-    /// Whether no other will follow. It is worth waiting for: nothing is being sampled.
+    /// Whether it is one of the last. They are worth waiting for: nothing is being sampled.
     pub(crate) is_last: bool,
 }
 
@@ -51,6 +52,7 @@ pub(crate) struct Worker<R> {
     pub(crate) window: Duration,
     pub(crate) commands: Receiver<Command<R>>,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) policy: Policy,
     /// The receiver of closed windows. It must not block for long: the rings fill while it does. A window that it does not
     /// take it gives back.
     pub(crate) output: Box<dyn FnMut(Closed<R>) -> Option<Closed<R>> + Send>,
@@ -59,6 +61,9 @@ pub(crate) struct Worker<R> {
 /// What the thread knows from one turn to the next.
 struct State {
     open: Open,
+    /// Closed windows of which something is held.
+    late: Vec<Late>,
+    holder: Holder,
     accounts: Accounts,
     modules: ModuleHistory,
     gone: Vec<(BlockIndex, &'static Block)>,
@@ -73,6 +78,13 @@ struct Open {
     since: Instant,
 }
 
+/// What a closed window waits for.
+struct Late {
+    sums: Aggregator,
+    unix_nanos: u64,
+    duration: Duration,
+}
+
 impl Open {
     fn new() -> Self {
         Self { sums: Aggregator::default(), unix_nanos: clock::unix_nanos(), since: Instant::now() }
@@ -85,6 +97,8 @@ impl<R> Worker<R> {
         cpu::calibrate();
         let mut state = State {
             open: Open::new(),
+            late: Vec::new(),
+            holder: Holder::new(self.policy.clone()),
             accounts: Accounts::new(
                 self.period_nanos,
                 self.started.cpu_nanos,
@@ -123,6 +137,7 @@ impl<R> Worker<R> {
     }
 
     fn drain(&mut self, state: &mut State) {
+        state.holder.look();
         state.modules.begin_round();
         for (index, block) in blocks().filter(|(_, block)| block.life() != Life::Free) {
             let Some(mut ring) = block.ring.consumer() else { continue };
@@ -143,11 +158,25 @@ impl<R> Worker<R> {
                 self.add(state, index, block);
             }
         }
+        let late = state.late.iter_mut().map(|late| &mut late.sums);
+        state.holder.decide(std::iter::once(&mut state.open.sums).chain(late));
+        self.hand_over_late(state, false);
+    }
+
+    /// Hands over what closed windows have waited for, where it is decided.
+    fn hand_over_late(&mut self, state: &mut State, is_last: bool) {
+        let (unlabelled, given_up) = state.holder.take_counts();
+        self.stats.weight_unlabelled.add(unlabelled);
+        self.stats.weight_given_up.add(given_up);
+        for mut late in state.late.extract_if(.., |late| !late.sums.holds()).collect::<Vec<_>>() {
+            let window = late.sums.close(late.unix_nanos, late.duration, self.period_nanos);
+            self.hand_over(state, window, None, is_last);
+        }
     }
 
     /// Adds the records that were taken out of one thread's ring.
     fn add(&self, state: &mut State, thread: BlockIndex, block: &Block) {
-        let State { open, accounts, modules, records, health, .. } = state;
+        let State { open, holder, accounts, modules, records, health, .. } = state;
         let is_shared = |tag: u32| SampleHead::from_tag(tag).kind == Kind::SharedCpu as u8;
         let mut shared = records.iter().filter(|(tag, _)| is_shared(*tag)).count() as u64;
         if shared > 0 {
@@ -166,7 +195,8 @@ impl<R> Worker<R> {
                 sample.weight = accounts.sampled(thread, sample.weight);
             }
             count(&self.stats, &sample);
-            open.sums.add(&sample, modules.view(sample.generation));
+            let verdict = if sample.head.has_context { holder.ask(&sample) } else { Verdict::Keep };
+            open.sums.add(&sample, modules.view(sample.generation), verdict);
         }
         records.clear();
     }
@@ -181,11 +211,24 @@ impl<R> Worker<R> {
         let blocks = |index: BlockIndex| index.get().is_some_and(blocks_sigprof);
         let losses = state.accounts.settle(whole, blocks);
         state.open.lose(losses);
+        if is_last {
+            // How long the requests that are under way will take is not known.
+            let late = state.late.iter_mut().map(|late| &mut late.sums);
+            state.holder.give_up(std::iter::once(&mut state.open.sums).chain(late));
+            self.hand_over_late(state, true);
+        }
         let mut closed = std::mem::replace(&mut state.open, Open::new());
         // The next window starts where this one ends, by the monotonic clock; the wall clock is read once a window.
         let duration = state.open.since.duration_since(closed.since);
         let window = closed.sums.close(closed.unix_nanos, duration, self.period_nanos);
+        if closed.sums.holds() {
+            state.late.push(Late { sums: closed.sums, unix_nanos: closed.unix_nanos, duration });
+        }
         self.stats.windows.add(1);
+        self.hand_over(state, window, reply, is_last);
+    }
+
+    fn hand_over(&mut self, state: &mut State, window: Window, reply: Option<R>, is_last: bool) {
         let refused = (self.output)(Closed { window, modules: state.modules.newest(), reply, is_last });
         if let Some(Closed { window, .. }) = refused {
             self.stats.windows_lost.add(1);

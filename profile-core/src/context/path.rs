@@ -4,7 +4,7 @@
 //! where a span of some name opens below another), bounded and never freed.
 
 use super::intern::{Interner, NONE, hash};
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::stats::Counter;
 
 /// The names from the outermost span down to one span, as an index into the process's path table.
 ///
@@ -22,8 +22,22 @@ pub(crate) const OVERFLOW_NAME: &str = "[span names overflow]";
 struct Node {
     parent: SpanPath,
     name: &'static str,
-    /// How many spans opened with this path.
-    opened: AtomicU64,
+    counts: Counts,
+}
+
+/// What is known of the spans of one path, since the process started.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) opened: Counter,
+    pub(crate) closed: Counter,
+    /// How long those that closed were open, together and at most, in nanoseconds.
+    pub(crate) open_nanos: Counter,
+    pub(crate) longest_nanos: Counter,
+    /// Those that a layer does not follow. They are counted with a path of their name alone.
+    pub(crate) left_out: Counter,
+    /// Those of a trace that is not sampled, and those without ids.
+    pub(crate) unsampled: Counter,
+    pub(crate) without_ids: Counter,
 }
 
 struct Table(Interner<Node, MAX_PATHS, { MAX_PATHS * 2 }>);
@@ -65,17 +79,14 @@ impl SpanPath {
         TABLE.node(self).map(|node| node.parent).filter(|parent| *parent != Self::NONE)
     }
 
-    /// Counts a span that opened with this path.
-    pub(crate) fn count_opened(self) {
-        if let Some(node) = TABLE.node(self) {
-            node.opened.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Where spans of this path are counted.
+    pub(crate) fn counts(self) -> Option<&'static Counts> {
+        TABLE.node(self).map(|node| &node.counts)
     }
 
-    /// Every path in use, with the number of spans that opened with it since the process started.
-    pub(crate) fn all() -> impl Iterator<Item = (Self, u64)> {
-        let opened = |number| Some((Self(number), TABLE.0.get(number)?.opened.load(Ordering::Relaxed)));
-        TABLE.0.numbers().filter_map(opened)
+    /// Every path in use, with its counts.
+    pub(crate) fn all() -> impl Iterator<Item = (Self, &'static Counts)> {
+        TABLE.0.numbers().filter_map(|number| Some((Self(number), Self(number).counts()?)))
     }
 }
 
@@ -97,14 +108,14 @@ impl Table {
             return parent;
         }
         let is = |node: &Node| node.parent == parent && same(node.name, name);
-        let make = || Node { parent, name, opened: AtomicU64::new(0) };
+        let make = || Node { parent, name, counts: Counts::default() };
         let number = self.0.intern(hash(parent.0, name.as_bytes()), is, make);
         SpanPath(number.unwrap_or_else(|| self.0.overflow(overflow)))
     }
 }
 
 fn overflow() -> Node {
-    Node { parent: SpanPath::NONE, name: OVERFLOW_NAME, opened: AtomicU64::new(0) }
+    Node { parent: SpanPath::NONE, name: OVERFLOW_NAME, counts: Counts::default() }
 }
 
 /// Equal names are mostly one constant; the same text from another crate is another constant.

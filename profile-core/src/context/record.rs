@@ -33,6 +33,8 @@ pub(crate) struct Record {
     path: AtomicU32,
     /// While open: the record of the enclosing span. While free: the next free record.
     link: AtomicU32,
+    /// When the span opened, on the monotonic clock, in nanoseconds.
+    opened: AtomicU64,
 }
 
 /// What the ids of a record are worth.
@@ -130,11 +132,13 @@ impl Record {
             root_id: AtomicU64::new(0),
             path: AtomicU32::new(0),
             link: AtomicU32::new(0),
+            opened: AtomicU64::new(0),
         }
     }
 
-    /// Starts a span of `path` inside the span of `parent`; its ids are not known yet.
-    pub(crate) fn open(&self, path: SpanPath, parent: RecordIndex) {
+    /// Starts a span of `path` inside the span of `parent`, now at `nanos`; its ids are not known yet.
+    pub(crate) fn open(&self, path: SpanPath, parent: RecordIndex, nanos: u64) {
+        self.opened.store(nanos, Ordering::Relaxed);
         self.link.store(parent.to_u32(), Ordering::Relaxed);
         self.path.store(path.to_u32(), Ordering::Relaxed);
         self.root_path.store(0, Ordering::Relaxed);
@@ -174,6 +178,11 @@ impl Record {
     /// The record of the enclosing span. It stays open as long as this one is.
     pub(crate) fn parent(&self) -> RecordIndex {
         RecordIndex::from_u32(self.link.load(Ordering::Relaxed))
+    }
+
+    /// When the span opened, on the monotonic clock, in nanoseconds.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// The span's path.

@@ -3,6 +3,8 @@
 use super::Profiler;
 use super::collector::{CollectorConfig, ProfileCollector};
 use super::report::ReportSums;
+use crate::closing::closings;
+use crate::collector::Policy;
 use crate::config::{self, Environment};
 use crate::error::{Error, Result};
 use crate::export::{BatchProfileProcessor, ProfileExporter, ProfileProcessor};
@@ -25,6 +27,8 @@ pub struct ProfilerBuilder<P = Profiler> {
     window: Option<Duration>,
     engine: Option<Engine>,
     scope: SpanScope,
+    sampled_only: bool,
+    min_span_duration: Option<Duration>,
     resource: Resource,
     exporters: Vec<Box<dyn ProfileExporter>>,
     processors: Vec<Box<dyn ProfileProcessor>>,
@@ -40,6 +44,8 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
             window: None,
             engine: None,
             scope: SpanScope::default(),
+            sampled_only: false,
+            min_span_duration: None,
             resource: Resource::empty(),
             exporters: Vec::new(),
             processors: Vec::new(),
@@ -94,6 +100,25 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
         self
     }
 
+    /// Only the samples of traces that are sampled carry their span; all others count outside every span. Without it they
+    /// carry its name, but no link.
+    pub fn with_sampled_only(mut self) -> Self {
+        self.sampled_only = true;
+        self
+    }
+
+    /// Only the samples of slow requests carry their span: those whose local root is open for at least `duration`, 1 ms to
+    /// 60 s. All others count outside every span, so that totals stay true, and so do those of spans without ids.
+    ///
+    /// Samples are held until it is known whether their request is slow. A window that ends before is followed by a second
+    /// profile of the same times, with what was decided later. At most 8 MiB are held, and 16384 requests may end within
+    /// 50 ms; when that is exceeded, and at the end, what is held counts outside every span, and
+    /// [`weight_unlabelled_early`](crate::stats::StatsSnapshot::weight_unlabelled_early) says how much.
+    pub fn with_min_span_duration(mut self, duration: Duration) -> Self {
+        self.min_span_duration = Some(duration);
+        self
+    }
+
     /// Adds an exporter, behind a [`BatchProfileProcessor`] with default settings.
     pub fn with_exporter(mut self, exporter: impl ProfileExporter + 'static) -> Self {
         self.exporters.push(Box::new(exporter));
@@ -118,7 +143,7 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
     /// nothing leaves the process. A malformed variable is named in a warning and ignored.
     ///
     /// # Errors
-    /// [`Config`](crate::error::ErrorKind::Config) for a frequency or window out of range,
+    /// [`Config`](crate::error::ErrorKind::Config) for a frequency, window or duration out of range,
     /// [`AlreadyRunning`](crate::error::ErrorKind::AlreadyRunning) when another profiler runs in this process,
     /// [`Unsupported`](crate::error::ErrorKind::Unsupported) when the system refuses the signal handler or a thread.
     /// Refused timers are no error: the profiler runs, and its status says what does not work.
@@ -133,7 +158,16 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
             None => environment.window.unwrap_or(config::DEFAULT_WINDOW),
         };
         let engine = self.engine.or(environment.engine).unwrap_or_default();
+        let least = self.min_span_duration.map(check_min_span_duration).transpose()?;
         environment.report();
+        let (closings, slow_only) = match least {
+            Some(least) => {
+                let (closings, roots) = closings();
+                (Some(closings), Some((least, Arc::new(roots))))
+            }
+            None => (None, None),
+        };
+        let policy = Policy { sampled_only: self.sampled_only, slow_only };
         let stats = Stats::new();
         let resource = Resource::of_process(&self.resource, &environment.resource);
         let mut processors = self.processors;
@@ -144,7 +178,7 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
         let report = Arc::new(Mutex::new(ReportSums::default()));
         let (sums, receivers) = (Arc::clone(&report), Arc::clone(&processors));
         let collector = ProfileCollector::new(
-            CollectorConfig { frequency, window, scope: self.scope, engine },
+            CollectorConfig { frequency, window, scope: self.scope, engine, policy },
             Arc::clone(&stats),
             Box::new(move |profile| {
                 sums.lock().unwrap_or_else(PoisonError::into_inner).add(profile);
@@ -160,7 +194,9 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
             report,
             stats,
             active: Arc::new(AtomicBool::new(!environment.disabled)),
+            closings,
             frequency,
+            min_span_duration: least,
             report_on_exit: self.report_on_exit,
             disabled: environment.disabled,
             down: AtomicBool::new(false),
@@ -190,6 +226,13 @@ fn check_window(window: Duration) -> Result<Duration> {
         return Ok(window);
     }
     Err(Error::config("window", &format!("{window:?}"), "is not from 100 ms to 60 s"))
+}
+
+fn check_min_span_duration(duration: Duration) -> Result<Duration> {
+    if (Duration::from_millis(1)..=Duration::from_secs(60)).contains(&duration) {
+        return Ok(duration);
+    }
+    Err(Error::config("min_span_duration", &format!("{duration:?}"), "is not from 1 ms to 60 s"))
 }
 
 impl<P: From<Profiler>> Default for ProfilerBuilder<P> {

@@ -3,7 +3,7 @@
 //! Two threads: one empties the rings and closes windows (`profile-collect`), the other symbolises closed windows and
 //! hands the finished profiles on (`profile-finish`), so that a slow symbol lookup never keeps a ring from being emptied.
 
-use crate::collector::{Closed, Command, Worker};
+use crate::collector::{Closed, Command, Policy, Worker};
 use crate::diag;
 use crate::error::{Error, ErrorKind, Result};
 use crate::profile::{Profile, SpanScope};
@@ -23,12 +23,13 @@ const WAITING_WINDOWS: usize = 4;
 const FINISH: Duration = Duration::from_secs(10);
 
 /// How samples are taken and windows are cut.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct CollectorConfig {
     pub(crate) frequency: u32,
     pub(crate) window: Duration,
     pub(crate) scope: SpanScope,
     pub(crate) engine: Engine,
+    pub(crate) policy: Policy,
 }
 
 /// Called with every finished profile, on the thread that finishes them.
@@ -220,6 +221,7 @@ impl ProfileCollector {
             window: self.config.window,
             commands: inbox,
             stats: Arc::clone(&self.stats),
+            policy: self.config.policy.clone(),
             output: Box::new(move |closed| hand_over(&windows, closed)),
         };
         task::spawn("profile-collect", move || worker.run())

@@ -2,15 +2,19 @@
 
 mod builder;
 mod collector;
+mod explain;
+mod reason;
 mod report;
 mod status;
 
 pub use crate::sampler::Engine;
 pub use builder::ProfilerBuilder;
 pub use collector::ProfileCollector;
-pub use report::{Report, SpanReport};
+pub use reason::{Explanation, Reason};
+pub use report::{MAX_UNPROFILED, Report, SpanReport};
 pub use status::Status;
 
+use crate::closing::Closings;
 use crate::diag;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{ProfileProcessor, deadline_after};
@@ -39,7 +43,10 @@ pub struct Profiler {
     stats: Arc<Stats>,
     /// Whether span trackers should follow new spans.
     active: Arc<AtomicBool>,
+    /// Where they tell of local roots that close, if somebody wants to know.
+    closings: Option<Closings>,
     frequency: u32,
+    min_span_duration: Option<Duration>,
     report_on_exit: bool,
     disabled: bool,
     down: AtomicBool,
@@ -49,7 +56,7 @@ impl Profiler {
     /// Follows the spans of one subscriber for this profiler.
     #[must_use]
     pub fn span_tracker(&self) -> SpanTracker {
-        SpanTracker::new(Arc::clone(&self.active))
+        SpanTracker::new(Arc::clone(&self.active)).telling(self.closings.clone())
     }
 
     /// The collector: start, stop, and profiles on demand.
@@ -115,17 +122,22 @@ impl Profiler {
     /// [`force_flush`](Self::force_flush) or [`collect`](Self::collect) before it to include the current one.
     #[must_use]
     pub fn report(&self) -> Report {
-        if !self.collector.is_here() {
-            return Report::default(); // the lock's holder may not exist here
-        }
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).report()
+        let Some(mut report) = self.report_sums(ReportSums::report) else { return Report::default() };
+        let names = report.without_samples_names();
+        report.set_unprofiled(names.iter().map(|name| self.explain(name)).collect());
+        report
+    }
+
+    /// Reads the sums of the report; `None` in a forked child, where the lock's holder may not exist.
+    fn report_sums<T>(&self, read: impl FnOnce(&ReportSums) -> T) -> Option<T> {
+        self.collector.is_here().then(|| read(&self.report.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// What the profiler took, lost and delivered so far.
     #[must_use]
     pub fn stats(&self) -> StatsSnapshot {
         if !self.collector.is_here() {
-            return StatsSnapshot::default(); // as above
+            return StatsSnapshot::default(); // the lock's holder may not exist here
         }
         self.stats.snapshot()
     }

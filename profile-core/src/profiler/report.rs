@@ -1,8 +1,11 @@
 //! A report: where the CPU time went, by span name. Summed up from every profile since the start.
 
+use super::Explanation;
+use crate::context::SpanId;
 use crate::context::SpanPath;
 use crate::profile::Profile;
 use hashbrown::HashMap;
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -15,6 +18,7 @@ pub struct Report {
     cpu: Duration,
     outside: Duration,
     lost: Duration,
+    unprofiled: Vec<Explanation>,
 }
 
 /// What is known about the spans of one name.
@@ -41,6 +45,28 @@ impl Report {
         self.spans.iter()
     }
 
+    /// Span names that have no samples, each with the reason: at most [`MAX_UNPROFILED`].
+    #[must_use]
+    pub fn unprofiled(&self) -> &[Explanation] {
+        &self.unprofiled
+    }
+
+    /// The names of spans that have no samples, or are not followed.
+    pub(super) fn without_samples_names(&self) -> Vec<String> {
+        let seen = self.spans.iter().filter(|span| span.cpu_total.is_zero()).map(|span| span.name.clone());
+        let left_out =
+            SpanPath::all().filter(|(_, counts)| counts.left_out.get() > 0 && counts.opened.get() == 0);
+        let mut names: Vec<String> = seen.chain(left_out.map(|(path, _)| path.name().to_owned())).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.truncate(MAX_UNPROFILED);
+        names
+    }
+
+    pub(super) fn set_unprofiled(&mut self, unprofiled: Vec<Explanation>) {
+        self.unprofiled = unprofiled;
+    }
+
     /// The CPU time of the whole process that the profile accounts for.
     #[must_use]
     pub const fn cpu(&self) -> Duration {
@@ -65,6 +91,9 @@ impl Report {
 pub(crate) struct ReportSums {
     paths: HashMap<SpanPath, PathSums>,
     lost_nanos: u64,
+    /// CPU time by span id, of the latest spans that had samples; local roots with all that is inside them.
+    recent: HashMap<SpanId, u64>,
+    recent_order: VecDeque<SpanId>,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +103,10 @@ struct PathSums {
 }
 
 const MAX_FUNCTIONS: usize = 1024;
+/// The most span ids that are remembered.
+const MAX_RECENT: usize = 4096;
+/// The most span names without samples in a report.
+pub const MAX_UNPROFILED: usize = 10;
 
 impl ReportSums {
     /// Adds a finished profile.
@@ -83,6 +116,11 @@ impl ReportSums {
             if sample.is_loss() {
                 self.lost_nanos += nanos;
                 continue;
+            }
+            let (span, root) = (sample.context().span_id, sample.context().root_id);
+            self.remember(span, nanos);
+            if root != span {
+                self.remember(root, nanos);
             }
             let sums = self.paths.entry(sample.context().span).or_default();
             sums.nanos += nanos;
@@ -96,12 +134,43 @@ impl ReportSums {
         }
     }
 
+    fn remember(&mut self, span: SpanId, nanos: u64) {
+        if !span.is_valid() {
+            return;
+        }
+        if !self.recent.contains_key(&span) {
+            self.recent_order.push_back(span);
+            if self.recent_order.len() > MAX_RECENT
+                && let Some(oldest) = self.recent_order.pop_front()
+            {
+                self.recent.remove(&oldest);
+            }
+        }
+        *self.recent.entry(span).or_default() += nanos;
+    }
+
+    /// CPU time of samples in the span `id`, if it is remembered.
+    pub(super) fn cpu_of(&self, id: SpanId) -> Duration {
+        Duration::from_nanos(self.recent.get(&id).copied().unwrap_or(0))
+    }
+
+    /// CPU time of samples in spans called `name`, and in those inside them.
+    pub(super) fn cpu_of_name(&self, name: &str) -> Duration {
+        let within = self.paths.iter().filter(|(path, _)| enclosing(**path).contains(&name));
+        Duration::from_nanos(within.map(|(_, sums)| sums.nanos).sum())
+    }
+
+    /// CPU time without samples.
+    pub(super) const fn lost(&self) -> Duration {
+        Duration::from_nanos(self.lost_nanos)
+    }
+
     /// The report so far.
     pub(crate) fn report(&self) -> Report {
         let cpu = self.lost_nanos + self.paths.values().map(|sums| sums.nanos).sum::<u64>();
         let mut names: HashMap<&'static str, Names<'_>> = HashMap::new();
-        for (path, opened) in SpanPath::all() {
-            names.entry(path.name()).or_default().seen += opened;
+        for (path, counts) in SpanPath::all().filter(|(_, counts)| counts.opened.get() > 0) {
+            names.entry(path.name()).or_default().seen += counts.opened.get();
         }
         for (path, sums) in self.paths.iter().filter(|(path, _)| **path != SpanPath::NONE) {
             let own = names.entry(path.name()).or_default();
@@ -120,6 +189,7 @@ impl ReportSums {
             cpu: Duration::from_nanos(cpu),
             outside: Duration::from_nanos(self.paths.get(&SpanPath::NONE).map_or(0, |sums| sums.nanos)),
             lost: Duration::from_nanos(self.lost_nanos),
+            unprofiled: Vec::new(),
         }
     }
 }
@@ -180,6 +250,9 @@ impl fmt::Display for Report {
         }
         let (cpu, outside, lost) =
             (self.cpu.as_secs_f64(), self.outside.as_secs_f64(), self.lost.as_secs_f64());
+        for explanation in &self.unprofiled {
+            writeln!(f, "no profile: {explanation}")?;
+        }
         write!(f, "process CPU {cpu:.2} s, of it outside spans {outside:.2} s, without samples {lost:.2} s")
     }
 }

@@ -12,6 +12,7 @@ mod ids;
 mod names;
 mod profile;
 mod profiler;
+mod reason;
 mod traceparent;
 
 pub use error::{Error, ErrorKind, Result};
@@ -26,4 +27,5 @@ pub use profiler::{
     Engine, ProfileCollector, ProfileLayer, Profiler, ProfilerBuilder, Report, Resource, SpanReport,
     StatsSnapshot, Status, current, init, set_remote_parent,
 };
+pub use reason::{Explanation, Reason};
 pub use traceparent::TraceParent;

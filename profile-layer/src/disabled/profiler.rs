@@ -1,6 +1,9 @@
 //! A profiler that is none.
 
-use super::{Profile, ProfileExporter, ProfileProcessor, Result, SpanContext, SpanScope, TraceParent};
+use super::{
+    Explanation, Profile, ProfileExporter, ProfileProcessor, Reason, Result, SpanContext, SpanScope,
+    TraceParent,
+};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -77,6 +80,8 @@ pub struct StatsSnapshot {
     pub samples_taken: u64,
     pub weight_taken: u64,
     pub weight_lost_ring_full: u64,
+    pub weight_unlabelled: u64,
+    pub weight_unlabelled_early: u64,
     pub truncated_stacks: u64,
     pub broken_stacks: u64,
     pub unready_stacks: u64,
@@ -167,6 +172,11 @@ impl Profiler {
         Report::default()
     }
 
+    pub fn explain(&self, span: &str) -> Explanation {
+        let reasons = vec![Reason::EngineOff(DISABLED.into())];
+        Explanation { span: span.to_owned(), spans: 0, cpu: Duration::ZERO, reasons }
+    }
+
     pub fn stats(&self) -> StatsSnapshot {
         StatsSnapshot::default()
     }
@@ -221,6 +231,14 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
     }
 
     pub fn with_span_scope(self, _: SpanScope) -> Self {
+        self
+    }
+
+    pub fn with_sampled_only(self) -> Self {
+        self
+    }
+
+    pub fn with_min_span_duration(self, _: Duration) -> Self {
         self
     }
 
@@ -290,6 +308,10 @@ impl<S> tracing_subscriber::Layer<S> for ProfileLayer where S: Subscriber + for<
 impl Report {
     pub fn spans(&self) -> impl Iterator<Item = &SpanReport> {
         std::iter::empty()
+    }
+
+    pub fn unprofiled(&self) -> &[Explanation] {
+        &[]
     }
 
     pub const fn cpu(&self) -> Duration {

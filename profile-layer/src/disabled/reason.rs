@@ -1,0 +1,1 @@
+../../../profile-core/src/profiler/reason.rs
