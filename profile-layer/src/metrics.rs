@@ -52,7 +52,7 @@ fn instruments(meter: &Meter, stats: &Arc<Stats>) {
         counter.with_callback(observe).build();
     };
     counter("profiler.samples", "{sample}", "Samples taken", |stats, to| {
-        to.observe(stats.samples_taken, &[])
+        to.observe(stats.samples_taken, &[]);
     });
     counter("profiler.samples.weight", "{period}", "Periods that the samples stand for", |stats, to| {
         to.observe(stats.weight_taken, &[]);

@@ -10,7 +10,7 @@ use crate::otlp_read::{self, ProfileView};
 use crate::{Error, Result};
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::profiles::v1development as otlp;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use serde_json::Value;
@@ -69,6 +69,15 @@ pub fn profiles(file: &str) -> Result<Vec<ProfileView>> {
         found.extend(otlp_read::resolve(&request(&document?)?)?);
     }
     Ok(found)
+}
+
+/// The request that one such document is.
+///
+/// # Errors
+///
+/// It is not such a document.
+pub fn read_request(document: &str) -> Result<ExportProfilesServiceRequest> {
+    request(&serde_json::from_str(document)?)
 }
 
 fn documents(file: &str) -> impl Iterator<Item = Result<Value>> {
@@ -180,7 +189,7 @@ fn dictionary(json: &Value) -> Result<otlp::ProfilesDictionary> {
         attribute_table: collect(json, "attributeTable", |attribute| {
             Ok(otlp::KeyValueAndUnit {
                 key_strindex: number(attribute, "keyStrindex")?,
-                value: Some(any(&attribute["value"], &[])?),
+                value: attribute.get("value").map(|value| any(value, &[])).transpose()?,
                 unit_strindex: number(attribute, "unitStrindex")?,
             })
         })?,
@@ -242,6 +251,10 @@ fn any(json: &Value, strings: &[String]) -> Result<AnyValue> {
         Some("stringValue") => Some(Any::StringValue(text(json, "stringValue")?)),
         Some("intValue") => Some(Any::IntValue(number(json, "intValue")?)),
         Some("boolValue") => Some(Any::BoolValue(json["boolValue"] == true)),
+        Some("arrayValue") => {
+            let values = collect(&json["arrayValue"], "values", |value| any(value, strings))?;
+            Some(Any::ArrayValue(ArrayValue { values }))
+        }
         Some("stringValueStrindex") => {
             let reference: usize = number(json, "stringValueStrindex")?;
             let text = strings.get(reference).cloned().context(format_args!("no string {reference}"))?;

@@ -15,6 +15,10 @@ pub mod child;
 pub mod clock;
 pub mod collector_file;
 pub mod conformance;
+// Apart from the checker, which the tests of profile-core use as well.
+#[cfg(test)]
+#[path = "conformance/tests.rs"]
+mod conformance_tests;
 pub mod error;
 pub mod fixture;
 pub mod http;

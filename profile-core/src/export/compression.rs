@@ -1,6 +1,8 @@
 //! How the body of a request is compressed.
 
 use super::ExportError;
+#[cfg(feature = "grpc")]
+use std::io::Read as _;
 use std::io::{self, Write};
 
 /// How the body of a request is compressed.
@@ -54,5 +56,21 @@ impl Compression {
         };
         let name = self.encoding().unwrap_or_default();
         compressed.map_err(|cause| ExportError::rejected(format!("{name}: {cause}")))
+    }
+
+    /// What was compressed, if it is no longer than `limit`.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn decompress(self, body: &[u8], limit: usize) -> Option<Vec<u8>> {
+        let bounded = |reader: &mut dyn io::Read| {
+            let mut content = Vec::new();
+            io::Read::take(reader, limit as u64 + 1).read_to_end(&mut content).ok()?;
+            Some(content).filter(|content| content.len() <= limit)
+        };
+        match self {
+            Self::None => Some(body.to_vec()),
+            Self::Gzip => bounded(&mut flate2::read::GzDecoder::new(body)),
+            #[cfg(feature = "zstd")]
+            Self::Zstd => bounded(&mut zstd::stream::read::Decoder::new(body).ok()?),
+        }
     }
 }

@@ -212,8 +212,29 @@ impl Request {
 
     /// The starts and weights of the request's profiles.
     pub fn starts_and_weights(&self) -> Vec<(u64, i64)> {
+        if self.header("content-type") == ["application/json"] {
+            return self.starts_and_weights_of_json();
+        }
         let weight = |profile: &WireProfile| profile.samples.iter().flat_map(|sample| &sample.values).sum();
         self.profiles().iter().map(|profile| (profile.time_unix_nano, weight(profile))).collect()
+    }
+
+    fn starts_and_weights_of_json(&self) -> Vec<(u64, i64)> {
+        use serde_json::Value;
+        fn list<'a>(json: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+            json[name].as_array().into_iter().flatten()
+        }
+        fn number<T: std::str::FromStr<Err: std::fmt::Debug>>(json: &Value) -> T {
+            json.as_str().unwrap().parse().unwrap()
+        }
+        let request: Value = serde_json::from_slice(&self.content()).unwrap();
+        let scopes = list(&request, "resourceProfiles").flat_map(|resource| list(resource, "scopeProfiles"));
+        let profiles = scopes.flat_map(|scope| list(scope, "profiles"));
+        let weight = |profile| {
+            let values = list(profile, "samples").flat_map(|sample| list(sample, "values"));
+            values.map(number::<i64>).sum()
+        };
+        profiles.map(|profile| (number(&profile["timeUnixNano"]), weight(profile))).collect()
     }
 
     /// The request's profiles, as an independent decoder reads them.

@@ -11,10 +11,7 @@
 mod dictionary;
 mod orphans;
 mod profiles;
-#[cfg(test)]
-mod tests;
 
-use crate::{Error, Result};
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::profiles::v1development::ProfilesDictionary;
 use prost::Message as _;
@@ -103,14 +100,14 @@ pub fn check_bytes(bytes: &[u8]) -> Vec<Violation> {
     violations
 }
 
-/// Succeeds if the bytes of an export obey all rules.
+/// Fails with every violation of the bytes of an export, one a line, if there are any.
 ///
-/// # Errors
+/// # Panics
 ///
-/// Every violation, one a line.
-pub fn verify(bytes: &[u8]) -> Result<()> {
+/// The bytes do not obey all rules.
+pub fn assert_conforms(bytes: &[u8]) {
     let violations: Vec<String> = check_bytes(bytes).iter().map(ToString::to_string).collect();
-    if violations.is_empty() { Ok(()) } else { Err(Error::new(violations.join("\n"))) }
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
 }
 
 /// Checks a decoded export against all rules but "decodes" and "layout". Empty means that it obeys them.

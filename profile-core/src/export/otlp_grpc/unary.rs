@@ -5,6 +5,7 @@
 //! be counted; and a server that answers nonsense must cost no batch that it took, and no memory or panic of ours.
 
 use super::super::answer::MAX_ANSWER;
+use super::super::compression::Compression;
 use super::super::error::{ExportError, ExportErrorKind};
 use super::super::retry_after;
 use super::status::Status;
@@ -34,6 +35,9 @@ const PATH: &str = "/opentelemetry.proto.collector.profiles.v1development.Profil
 /// The length of what precedes a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
+/// The compressions of answers that are understood. A server of grpc-go answers in that of the request.
+const ACCEPTED: &str = if cfg!(feature = "zstd") { "identity,gzip,zstd" } else { "identity,gzip" };
+
 /// The request of a call with `message`, which is compressed as `encoding` says.
 pub(super) fn request(
     message: &[u8],
@@ -56,6 +60,7 @@ pub(super) fn request(
     if let Some(encoding) = encoding {
         headers.insert("grpc-encoding", HeaderValue::from_static(encoding));
     }
+    headers.insert("grpc-accept-encoding", HeaderValue::from_static(ACCEPTED));
     // In milliseconds, of which there are no more digits than the eight that are allowed.
     let millis = timeout.as_millis().clamp(1, 99_999_999);
     if let Ok(timeout) = HeaderValue::try_from(format!("{millis}m")) {
@@ -121,6 +126,8 @@ fn check_head(response: &Response<Body>) -> Result<(), ExportError> {
 /// Reads message and status. A server sends a message only when it has taken ours, so that one which is too long to
 /// be read to its end is as good as a success.
 async fn read(response: Response<Body>) -> Result<Answer, ExportError> {
+    let encoding = response.headers().get("grpc-encoding").and_then(|value| value.to_str().ok());
+    let compression = Compression::parse(encoding.unwrap_or("none")).unwrap_or_default();
     let mut body = response.into_body();
     let mut message = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -136,17 +143,46 @@ async fn read(response: Response<Body>) -> Result<Answer, ExportError> {
             Err(frame) => frame,
         };
         let Some(status) = frame.trailers_ref().and_then(Status::read) else { break };
-        return Ok(if status.is_ok() { unframed(message) } else { Answer::Refused(status) });
+        return Ok(if status.is_ok() { unframed(message, compression) } else { Answer::Refused(status) });
     }
     Err(ExportError::retryable("the answer ended before its status"))
 }
 
-/// The one message in `framed`.
-fn unframed(mut framed: Vec<u8>) -> Answer {
-    match framed.first_chunk::<PREFIX>() {
-        Some([0, length @ ..]) if u32::from_be_bytes(*length) as usize == framed.len() - PREFIX => {
-            Answer::Taken(framed.split_off(PREFIX))
+/// The one message in `framed`, which is compressed if it says so.
+fn unframed(mut framed: Vec<u8>, compression: Compression) -> Answer {
+    const MALFORMED: Answer = Answer::TakenWithNonsense("the answer is malformed: is this an OTLP server?");
+    let Some([compressed, length @ ..]) = framed.first_chunk::<PREFIX>().copied() else { return MALFORMED };
+    if u32::from_be_bytes(length) as usize != framed.len() - PREFIX {
+        return MALFORMED;
+    }
+    let message = framed.split_off(PREFIX);
+    match compressed {
+        0 => Answer::Taken(message),
+        1 => compression.decompress(&message, MAX_ANSWER).map_or(MALFORMED, Answer::Taken),
+        _ => MALFORMED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_may_be_compressed_and_is_bounded_all_the_same() {
+        let framed = |flag: u8, message: &[u8]| {
+            [&[flag], (message.len() as u32).to_be_bytes().as_slice(), message].concat()
+        };
+        let taken = |framed: Vec<u8>, compression| match unframed(framed, compression) {
+            Answer::Taken(message) => Some(message),
+            _ => None,
+        };
+        assert_eq!(taken(framed(0, b"abc"), Compression::None), Some(b"abc".to_vec()));
+        let gzip = |length: usize| Compression::Gzip.compress(vec![7; length]).unwrap();
+        assert_eq!(taken(framed(1, &gzip(3)), Compression::Gzip), Some(vec![7; 3]));
+        assert_eq!(taken(framed(1, &gzip(MAX_ANSWER)), Compression::Gzip), Some(vec![7; MAX_ANSWER]));
+        assert_eq!(taken(framed(1, &gzip(1 << 30 >> 4)), Compression::Gzip), None);
+        for malformed in [framed(1, b"abc"), framed(2, b""), b"".to_vec(), framed(0, b"abc")[..7].to_vec()] {
+            assert_eq!(taken(malformed, Compression::Gzip), None);
         }
-        _ => Answer::TakenWithNonsense("the answer is malformed: is this an OTLP server?"),
     }
 }
