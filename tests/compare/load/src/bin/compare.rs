@@ -1,4 +1,5 @@
-//! Runs the programs of all profilers, in turns, and prints the table of `docs/COMPARE.md`. With `--quick`, shorter.
+//! Runs the programs of all profilers, in turns, and prints the tables of `docs/COMPARE.md`. With `--quick`, shorter; with
+//! names of measurements, only those.
 
 use compare_load::Result;
 use std::collections::BTreeMap;
@@ -20,13 +21,26 @@ struct Bench {
 fn main() -> Result<()> {
     let directory = std::env::current_exe()?.parent().ok_or("no directory")?.to_owned();
     let bench = Bench { directory, quick: std::env::args().any(|argument| argument == "--quick") };
-    bench.delivery();
-    bench.bursts();
-    bench.split();
-    bench.cost();
-    bench.start();
-    bench.report();
-    bench.slowdown();
+    let all: [(&str, fn(&Bench)); 7] = [
+        ("delivery", Bench::delivery),
+        ("bursts", Bench::bursts),
+        ("split", Bench::split),
+        ("cost", Bench::cost),
+        ("start", Bench::start),
+        ("report", Bench::report),
+        ("slowdown", Bench::slowdown),
+    ];
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    if let Some(unknown) = wanted.iter().find(|wanted| all.iter().all(|(name, _)| name != wanted)) {
+        return Err(format!("no such measurement: {unknown}").into());
+    }
+    for (_, measure) in
+        all.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name))
+    {
+        measure(&bench);
+        println!();
+    }
     Ok(())
 }
 
@@ -104,7 +118,7 @@ impl Bench {
     }
 
     fn split(&self) {
-        println!("\n### Three functions that take 50, 30 and 20 % of a thread, at 250 Hz, and the truth\n");
+        println!("### Three functions that take 50, 30 and 20 % of a thread, at 250 Hz, and the truth\n");
         heads(&["n at most"], &[]);
         let seconds = self.seconds(8);
         let cells = self.all(1, &["split", "250", &seconds]).map(|runs| {
@@ -118,7 +132,7 @@ impl Bench {
     }
 
     fn cost(&self) {
-        println!("\n### Own cost of a sample, in nanoseconds: the fastest (the median)\n");
+        println!("### Own cost of a sample, in nanoseconds: the fastest (the median)\n");
         heads(&["frames"], &["this / pprof-rs", "this / pyroscope-rs", "goal"]);
         let mut collected = f64::INFINITY;
         for depth in ["10", "30", "100"] {
@@ -167,7 +181,8 @@ impl Bench {
                 self.ratios(&format!("{count}, {label}"), name, &runs, goal);
             }
             let pprof = number(best(&runs[0], "pprof_gzip_kb"), 1);
-            row(&[&format!("{count}, as pprof, gzip, kB")], &[pprof, String::new(), String::new()], &[]);
+            let nothing = [const { String::new() }; 3];
+            row(&[&format!("{count}, as pprof, gzip, kB")], &[pprof, String::new(), String::new()], &nothing);
             let collected = number(best(&runs[0], "collect_us"), 2);
             row(
                 &[&format!("{count}, collector, µs a new stack")],
