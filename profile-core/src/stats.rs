@@ -49,6 +49,10 @@ pub(crate) struct ExporterStats {
     pub(crate) batches: Counter,
     pub(crate) bytes_sent: Counter,
     pub(crate) retries: Counter,
+    pub(crate) spool_written: Counter,
+    pub(crate) spool_replayed: Counter,
+    pub(crate) spool_refused: Counter,
+    pub(crate) spool_corrupt: Counter,
     dropped: [Counter; DropReason::COUNT],
 }
 
@@ -112,6 +116,23 @@ pub struct ExporterSnapshot {
     pub bytes_sent: u64,
     /// Attempts after the first one.
     pub retries: u64,
+    /// What became of its files on disk, if it has a spool.
+    pub spool: SpoolSnapshot,
+}
+
+/// The files of one exporter's spool, each of which is a profile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpoolSnapshot {
+    /// Profiles written to disk before they were queued.
+    pub written: u64,
+    /// Profiles that were delivered from disk: left by an earlier process, or dropped from memory by this one. They count
+    /// as `given` once more.
+    pub replayed: u64,
+    /// Profiles that are not on disk, or no longer: the disk or the spool was full.
+    pub refused: u64,
+    /// Files that were not whole and were removed.
+    pub corrupt: u64,
 }
 
 /// Profiles that an exporter did not deliver, by reason.
@@ -178,6 +199,10 @@ impl ExporterStats {
             batches: Counter::default(),
             bytes_sent: Counter::default(),
             retries: Counter::default(),
+            spool_written: Counter::default(),
+            spool_replayed: Counter::default(),
+            spool_refused: Counter::default(),
+            spool_corrupt: Counter::default(),
             dropped: std::array::from_fn(|_| Counter::default()),
         }
     }
@@ -209,6 +234,12 @@ impl ExporterStats {
             batches: self.batches.get(),
             bytes_sent: self.bytes_sent.get(),
             retries: self.retries.get(),
+            spool: SpoolSnapshot {
+                written: self.spool_written.get(),
+                replayed: self.spool_replayed.get(),
+                refused: self.spool_refused.get(),
+                corrupt: self.spool_corrupt.get(),
+            },
         }
     }
 }

@@ -20,6 +20,7 @@
 //! | `PROFILE_FREQUENCY` | samples a second of CPU time, 1 to 1000; 99 by default |
 //! | `PROFILE_ENGINE` | `cpu-timer` (the default), `perf` or `auto`: see [`Engine`] |
 //! | `PROFILE_WINDOW` | the length of a profile in seconds, 1 to 60; 10 by default |
+//! | `PROFILE_SPOOL_DIRECTORY` | where profiles are kept on disk until they are delivered; nowhere by default |
 //! | `PROFILE_DIRECTORY` | where the exporter `file` writes; `target/profile` by default |
 //!
 //! Nothing here fails: a value that is malformed or unknown is named in one warning and ignored. What the program sets
@@ -32,9 +33,9 @@ pub use exporters::{ExporterKind, Exporters};
 
 use crate::diag;
 use crate::error::{Error, Result};
-use crate::export::OtlpSettings;
 #[cfg(feature = "pyroscope")]
 use crate::export::PyroscopeSettings;
+use crate::export::{DEFAULT_SPOOL_BYTES, OtlpSettings, check_directory};
 use crate::resource::{Resource, Value};
 use crate::sampler::Engine;
 use env::Env;
@@ -76,6 +77,8 @@ pub struct Environment {
     pub window: Option<Duration>,
     /// Where the exporter `file` writes.
     pub directory: Option<PathBuf>,
+    /// Where profiles are kept until they are delivered.
+    pub spool_directory: Option<PathBuf>,
     /// One sentence for each value that is ignored, without secrets.
     pub warnings: Vec<String>,
 }
@@ -104,8 +107,20 @@ impl Environment {
             engine: env.value("PROFILE_ENGINE", str::to_owned, str::parse),
             window: env.number("PROFILE_WINDOW", 1..=60).map(Duration::from_secs),
             directory: env.raw("PROFILE_DIRECTORY").map(PathBuf::from),
+            spool_directory: env.raw("PROFILE_SPOOL_DIRECTORY").map(PathBuf::from),
             warnings: env.into_warnings(),
         }
+    }
+
+    /// The spool that it asks for, with its bound in bytes; a directory that cannot be used is warned of and ignored.
+    pub(crate) fn usable_spool(&self) -> Option<(PathBuf, u64)> {
+        let directory = self.spool_directory.clone()?;
+        if let Err(cause) = check_directory(&directory) {
+            const NAME: &str = "PROFILE_SPOOL_DIRECTORY";
+            diag::warn(NAME, format_args!("{NAME}: {directory:?} cannot be used ({cause}); ignored"));
+            return None;
+        }
+        Some((directory, DEFAULT_SPOOL_BYTES))
     }
 
     /// Tells the developer what is ignored.

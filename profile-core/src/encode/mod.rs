@@ -1,5 +1,6 @@
 //! From a batch of profiles to bytes: OTLP, pprof and folded text, each a walk over the model.
 
+mod decode;
 mod folded;
 mod json;
 mod otlp;
@@ -17,6 +18,11 @@ impl ProfileBatch {
     #[must_use]
     pub fn to_otlp(&self) -> Vec<u8> {
         otlp::encode(self)
+    }
+
+    /// The batch of one profile that [`to_otlp`](Self::to_otlp) made these bytes of, as far as OTLP carries it.
+    pub(crate) fn from_otlp(bytes: &[u8]) -> Option<Self> {
+        decode::decode(bytes)
     }
 
     /// The batch as OTLP's JSON: the same message as [`to_otlp`](Self::to_otlp), several times as large, for receivers

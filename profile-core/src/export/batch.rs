@@ -2,6 +2,7 @@
 
 use super::queue::{Limits, Queue, Ticket, Waited};
 use super::retry::RetryPolicy;
+use super::spool::Spool;
 use super::worker::{Worker, profiles};
 use super::{Interrupter, ProfileExporter, ProfileProcessor, deadline_after};
 use crate::diag;
@@ -11,6 +12,7 @@ use crate::resource::Resource;
 use crate::stats::Stats;
 use crate::sys::{process, task};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -50,12 +52,16 @@ pub struct BatchProfileProcessorBuilder {
     stats: Arc<Stats>,
     retry: RetryPolicy,
     limits: Limits,
+    /// Its directory, and how many bytes each exporter's files may take.
+    spool: Option<(PathBuf, u64)>,
 }
 
 /// One exporter's way out.
 struct Lane {
     name: String,
     queue: Arc<Queue>,
+    spool: Option<Arc<Spool>>,
+    resource: Arc<Resource>,
     thread: Mutex<Option<JoinHandle<()>>>,
     interrupter: Mutex<Option<Interrupter>>,
 }
@@ -75,6 +81,7 @@ impl BatchProfileProcessor {
                 max_profiles: DEFAULT_MAX_QUEUE_SIZE,
                 max_bytes: DEFAULT_MAX_QUEUE_BYTES,
             },
+            spool: None,
         }
     }
 
@@ -115,7 +122,7 @@ impl ProfileProcessor for BatchProfileProcessor {
             return;
         }
         for lane in &self.lanes {
-            lane.queue.push(Arc::clone(&profile));
+            lane.take(&profile);
         }
     }
 
@@ -139,6 +146,13 @@ impl ProfileProcessor for BatchProfileProcessor {
 }
 
 impl Lane {
+    /// Takes a profile: to disk first, if that is asked for.
+    fn take(&self, profile: &Arc<Profile>) {
+        let spool = self.spool.as_ref().filter(|_| !self.queue.is_stopping());
+        let entry = spool.and_then(|spool| spool.write(profile, &self.resource));
+        self.queue.push(Arc::clone(profile), entry);
+    }
+
     fn stop(&self, ticket: Ticket, deadline: Instant) -> Waited {
         let waited = self.queue.wait_stopped(ticket, deadline);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -231,6 +245,19 @@ impl BatchProfileProcessorBuilder {
         self
     }
 
+    /// Keeps every profile on disk, below `directory`, until it is delivered: also when the process is killed, when a
+    /// destination is away for longer than the retries go on, and when the queue is full. What is left is delivered by the
+    /// next process that names the same directory and exporter. `max_bytes` bounds the files of each exporter;
+    /// [`DEFAULT_SPOOL_BYTES`](super::DEFAULT_SPOOL_BYTES) is a start. Nowhere by default.
+    ///
+    /// A profile is written before it is queued, on the thread that hands it over; a delivery whose answer is lost happens
+    /// twice.
+    #[must_use]
+    pub fn with_spool(mut self, directory: impl Into<PathBuf>, max_bytes: u64) -> Self {
+        self.spool = Some((directory.into(), max_bytes));
+        self
+    }
+
     /// When to try again.
     #[must_use]
     pub fn with_retry_policy(mut self, policy: RetryPolicy) -> Self {
@@ -241,7 +268,8 @@ impl BatchProfileProcessorBuilder {
     /// Starts a thread for each exporter.
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config) if a size is 0, and [`Io`](ErrorKind::Io) if a thread cannot be started.
+    /// [`Config`](ErrorKind::Config) if a size is 0, and [`Io`](ErrorKind::Io) if a thread cannot be started or the
+    /// spool's directory cannot be used.
     pub fn build(mut self) -> Result<BatchProfileProcessor> {
         let limits = self.limits;
         for (name, size) in [
@@ -252,6 +280,9 @@ impl BatchProfileProcessorBuilder {
             if size == 0 {
                 return Err(Error::config(name, "0", "must be at least 1"));
             }
+        }
+        if self.spool.as_ref().is_some_and(|(_, bytes)| *bytes == 0) {
+            return Err(Error::config("spool max_bytes", "0", "must be at least 1"));
         }
         self.limits.batch_size = limits.batch_size.min(limits.max_profiles);
         process::watch_forks();
@@ -268,11 +299,18 @@ impl BatchProfileProcessorBuilder {
         let interrupter = exporter.interrupter();
         let limits = exporter.limits();
         let stats = self.stats.add_exporter(&name);
-        let queue = Arc::new(Queue::new(self.limits, Arc::clone(&stats)));
+        let open = |(directory, max_bytes): &(PathBuf, u64)| {
+            Spool::open(directory, &name, *max_bytes, Arc::clone(&stats))
+                .map(Arc::new)
+                .map_err(|cause| Error::io(format!("no spool in directory {directory:?}"), cause))
+        };
+        let spool = self.spool.as_ref().map(open).transpose()?;
+        let queue = Arc::new(Queue::new(self.limits, spool.clone(), Arc::clone(&stats)));
         let worker = Worker {
             exporter,
             name: name.clone(),
             queue: Arc::clone(&queue),
+            spool: spool.clone(),
             stats,
             resource: Arc::clone(&self.resource),
             retry: self.retry.clone(),
@@ -281,7 +319,15 @@ impl BatchProfileProcessorBuilder {
         };
         let thread = task::spawn("profile-export", move || worker.run())
             .map_err(|cause| Error::io(format!("no thread for exporter {name}"), cause))?;
-        Ok(Lane { name, queue, thread: Mutex::new(Some(thread)), interrupter: Mutex::new(interrupter) })
+        let resource = Arc::clone(&self.resource);
+        Ok(Lane {
+            name,
+            queue,
+            spool,
+            resource,
+            thread: Mutex::new(Some(thread)),
+            interrupter: Mutex::new(interrupter),
+        })
     }
 }
 

@@ -47,6 +47,7 @@ mod queue;
 mod retry;
 #[cfg(any(feature = "otlp-http", feature = "grpc"))]
 mod retry_after;
+mod spool;
 mod tls;
 mod worker;
 
@@ -72,6 +73,8 @@ pub use pyroscope::{
     DEFAULT_PYROSCOPE_ENDPOINT, PyroscopeExporter, PyroscopeExporterBuilder, PyroscopeSettings,
 };
 pub use retry::RetryPolicy;
+pub use spool::DEFAULT_SPOOL_BYTES;
+pub(crate) use spool::check_directory;
 
 use crate::error::Result;
 use crate::profile::{Profile, ProfileBatch};

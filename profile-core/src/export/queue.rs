@@ -8,6 +8,7 @@
 //! that still hangs in an attempt reports later counts no more, so that every profile is counted exactly once.
 
 use super::retry::Clock;
+use super::spool::{Entry, Spool};
 use crate::profile::Profile;
 use crate::stats::{DropReason, ExporterStats};
 use std::collections::VecDeque;
@@ -29,6 +30,8 @@ pub(super) struct Limits {
 
 pub(super) struct Queue {
     limits: Limits,
+    /// Where profiles are that leave the queue undelivered.
+    spool: Option<Arc<Spool>>,
     stats: Arc<ExporterStats>,
     state: Mutex<State>,
     /// Notified at every change of the state. A queue has one worker and hardly ever a caller that waits.
@@ -56,8 +59,17 @@ struct State {
 struct Waiting {
     number: u64,
     profile: Arc<Profile>,
+    /// Where it is on disk.
+    entry: Option<Entry>,
     bytes: usize,
     since: Instant,
+}
+
+/// A profile of a batch, and where it is on disk.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) profile: Arc<Profile>,
+    pub(super) entry: Option<Entry>,
 }
 
 /// What has become of (a part of) the batch under way.
@@ -88,12 +100,12 @@ pub(super) enum Waited {
 }
 
 impl Queue {
-    pub(super) fn new(limits: Limits, stats: Arc<ExporterStats>) -> Self {
-        Self { limits, stats, state: Mutex::default(), changed: Condvar::new() }
+    pub(super) fn new(limits: Limits, spool: Option<Arc<Spool>>, stats: Arc<ExporterStats>) -> Self {
+        Self { limits, spool, stats, state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Takes a profile; never waits. What does not fit pushes out the oldest.
-    pub(super) fn push(&self, profile: Arc<Profile>) {
+    pub(super) fn push(&self, profile: Arc<Profile>, entry: Option<Entry>) {
         let bytes = profile.estimated_bytes();
         let mut state = self.lock();
         self.stats.given.add(1);
@@ -106,11 +118,12 @@ impl Queue {
         let number = state.next;
         state.next += 1;
         state.waiting_bytes = state.waiting_bytes.saturating_add(bytes);
-        state.waiting.push_back(Waiting { number, profile, bytes, since: Instant::now() });
+        state.waiting.push_back(Waiting { number, profile, entry, bytes, since: Instant::now() });
         while state.waiting.len() > self.limits.max_profiles || state.waiting_bytes > self.limits.max_bytes {
             // A profile larger than the whole queue pushes out itself in the end.
-            if state.pop().is_none() {
-                break;
+            let Some(oldest) = state.pop() else { break };
+            if let (Some(spool), Some(entry)) = (&self.spool, oldest.entry) {
+                spool.keep(entry);
             }
             self.stats.drop_profiles(DropReason::QueueFull, 1);
         }
@@ -118,7 +131,7 @@ impl Queue {
     }
 
     /// Waits for a batch to become due, and takes it; `None` when the worker is to end.
-    pub(super) fn take_batch(&self) -> Option<Vec<Arc<Profile>>> {
+    pub(super) fn take_batch(&self) -> Option<Vec<Queued>> {
         let mut state = self.lock();
         loop {
             let Some(oldest) = state.waiting.front() else {
@@ -146,6 +159,20 @@ impl Queue {
         if state.abandoned {
             return;
         }
+        self.count(&mut state, count, settled);
+        state.under_way = match state.under_way {
+            Some((first, left)) if left > count => Some((first, left - count)),
+            _ => None,
+        };
+        self.changed.notify_all();
+    }
+
+    /// Settles a profile that came from disk and not from the queue.
+    pub(super) fn settle_replayed(&self, settled: Settled) {
+        self.count(&mut self.lock(), 1, settled);
+    }
+
+    fn count(&self, state: &mut State, count: usize, settled: Settled) {
         match settled {
             Settled::Delivered { rejected, bytes, message } => {
                 self.stats.exported.add(count.saturating_sub(rejected) as u64);
@@ -161,11 +188,6 @@ impl Queue {
                 state.last_error = Some(error);
             }
         }
-        state.under_way = match state.under_way {
-            Some((first, left)) if left > count => Some((first, left - count)),
-            _ => None,
-        };
-        self.changed.notify_all();
     }
 
     /// Profiles of the batch under way have come in parts, so many more than they were.
@@ -290,13 +312,13 @@ impl State {
     }
 
     /// Takes up to `count` profiles; there is at least one.
-    fn take(&mut self, count: usize) -> Vec<Arc<Profile>> {
+    fn take(&mut self, count: usize) -> Vec<Queued> {
         let first = self.waiting.front().map_or(self.next, |waiting| waiting.number);
         let mut profiles = Vec::with_capacity(count.min(self.waiting.len()));
         while profiles.len() < count
             && let Some(waiting) = self.pop()
         {
-            profiles.push(waiting.profile);
+            profiles.push(Queued { profile: waiting.profile, entry: waiting.entry });
         }
         self.under_way = Some((first, profiles.len()));
         profiles

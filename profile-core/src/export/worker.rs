@@ -1,11 +1,12 @@
 //! The thread of one exporter: takes batches, delivers each with retries, and settles what became of it.
 
 use super::error::{ExportError, ExportErrorKind, ExportReceipt};
-use super::queue::{BatchClock, Queue, Settled};
+use super::queue::{BatchClock, Queue, Queued, Settled};
 use super::retry::{Outcome, RetryPolicy, retry};
+use super::spool::{Entry, Spool};
 use super::{BatchLimits, ProfileExporter, deadline_after};
 use crate::diag;
-use crate::profile::{Profile, ProfileBatch};
+use crate::profile::ProfileBatch;
 use crate::resource::Resource;
 use crate::stats::{DropReason, ExporterStats};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +17,7 @@ pub(super) struct Worker {
     pub(super) exporter: Box<dyn ProfileExporter>,
     pub(super) name: String,
     pub(super) queue: Arc<Queue>,
+    pub(super) spool: Option<Arc<Spool>>,
     pub(super) stats: Arc<ExporterStats>,
     pub(super) resource: Arc<Resource>,
     pub(super) retry: RetryPolicy,
@@ -35,17 +37,23 @@ impl Worker {
         // that it has ended must not wait for the exporter's own drop.
         let _finish = Finish(&queue);
         let mut worker = self;
+        worker.replay();
         while let Some(profiles) = queue.take_batch() {
             worker.warn_of_full_queue();
-            worker.deliver(profiles);
+            if worker.deliver(profiles) {
+                worker.replay();
+            }
         }
         if catch_unwind(AssertUnwindSafe(|| worker.exporter.shutdown())).is_err() {
             worker.warn("shutdown", format_args!("panicked while shutting down"));
         }
     }
 
-    /// Delivers the profiles, in parts if they are too large for the destination.
-    fn deliver(&mut self, profiles: Vec<Arc<Profile>>) {
+    /// Delivers the profiles, in parts if they are too large for the destination. Whether it took them all.
+    fn deliver(&mut self, queued: Vec<Queued>) -> bool {
+        let (profiles, entries): (Vec<_>, Vec<_>) =
+            queued.into_iter().map(|queued| (queued.profile, queued.entry)).unzip();
+        let (mut is_for_later, mut is_taken) = (false, true);
         let batch = ProfileBatch::new(Arc::clone(&self.resource), profiles);
         let BatchLimits { max_profiles, max_samples, max_bytes } = self.limits;
         let whole = batch.chunks(max_profiles).into_iter();
@@ -65,10 +73,54 @@ impl Worker {
                 continue;
             }
             let count = part.profiles().len();
+            is_taken &= matches!(outcome, Outcome::Delivered(Some(_)));
+            // A shutdown interrupts an attempt, which then fails in any way.
+            is_for_later |= match &outcome {
+                Outcome::Expired(_) => true,
+                Outcome::Failed(_) => self.queue.is_stopping(),
+                Outcome::Delivered(_) => false,
+            };
             let settled = self.settled(count, outcome);
             self.queue.settle(count, settled);
         }
         self.queue.end_batch();
+        entries.into_iter().flatten().for_each(|entry| self.leave(entry, is_for_later));
+        is_taken
+    }
+
+    /// A profile has been tried: its file goes, unless it may be delivered later.
+    fn leave(&self, entry: Entry, is_for_later: bool) {
+        match &self.spool {
+            Some(spool) if is_for_later => spool.keep(entry),
+            Some(spool) => spool.remove(&entry),
+            None => {}
+        }
+    }
+
+    /// Tries what is on disk and in no queue: left by an earlier process, or by this one. Oldest first, one attempt each,
+    /// until one fails that may succeed later; then there is no use in trying the others.
+    fn replay(&mut self) {
+        let Some(spool) = self.spool.clone() else { return };
+        while !self.queue.is_stopping()
+            && let Some((entry, batch)) = spool.take_left()
+        {
+            let BatchLimits { max_samples, max_bytes, .. } = self.limits;
+            for part in batch.split(max_samples, max_bytes) {
+                let attempt = self.attempt(&part, deadline_after(self.retry.max_elapsed()));
+                let outcome = match attempt {
+                    Ok(delivered) => Outcome::Delivered(delivered),
+                    Err(error) if matches!(error.kind(), ExportErrorKind::Retryable { .. }) => {
+                        return spool.put_back(entry);
+                    }
+                    Err(error) => Outcome::Failed(error),
+                };
+                self.stats.given.add(1);
+                let settled = self.settled(1, outcome);
+                self.queue.settle_replayed(settled);
+            }
+            spool.remove(&entry);
+            self.stats.spool_replayed.add(1);
+        }
     }
 
     /// A profile that comes in parts counts as so many profiles from here on.

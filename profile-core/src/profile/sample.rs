@@ -82,7 +82,7 @@ const MAX_NOTES: usize = 32;
 
 impl Profile {
     /// A profile without samples.
-    pub(super) fn empty(start_unix_nanos: u64, duration: Duration, period_nanos: u64) -> Self {
+    pub(crate) fn empty(start_unix_nanos: u64, duration: Duration, period_nanos: u64) -> Self {
         let mut dictionary = Dictionary::default();
         Self {
             start_unix_nanos,
@@ -99,6 +99,29 @@ impl Profile {
             samples: Vec::new(),
             comment: AttributeIndex::default(),
         }
+    }
+
+    /// Fills an empty profile with tables and samples that were written to disk: one context for each set of labels.
+    pub(crate) fn restore(
+        &mut self,
+        dictionary: Dictionary,
+        comment: AttributeIndex,
+        samples: impl Iterator<Item = (StackIndex, Labels, u64)>,
+    ) {
+        let [sample_type, period_type] = self.types().map(|kind| [kind.kind, kind.unit]).map(|names| {
+            names
+                .map(|name| dictionary.strings.find(&**self.dictionary.strings.get(name)).unwrap_or_default())
+        });
+        self.sample_type = ValueType { kind: sample_type[0], unit: sample_type[1] };
+        self.period_type = ValueType { kind: period_type[0], unit: period_type[1] };
+        self.dictionary = dictionary;
+        self.comment = comment;
+        for (stack, labels, weight) in samples {
+            let labels = self.labels.intern(labels);
+            let context = self.contexts.intern(ContextRow { context: SampleContext::default(), labels });
+            self.samples.push(Sample { stack, context, weight });
+        }
+        self.arrange();
     }
 
     /// Adds a sentence for the reader of the profile, such as what it cannot show and why. Repeated notes are kept

@@ -14,6 +14,7 @@ use crate::sampler::Engine;
 use crate::stats::Stats;
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub struct ProfilerBuilder<P = Profiler> {
     resource: Resource,
     exporters: Vec<Box<dyn ProfileExporter>>,
     processors: Vec<Box<dyn ProfileProcessor>>,
+    spool: Option<(PathBuf, u64)>,
     report_on_exit: bool,
     builds: PhantomData<fn() -> P>,
 }
@@ -49,6 +51,7 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
             resource: Resource::empty(),
             exporters: Vec::new(),
             processors: Vec::new(),
+            spool: None,
             report_on_exit: false,
             builds: PhantomData,
         }
@@ -125,6 +128,14 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
         self
     }
 
+    /// Keeps every profile on disk, below `directory`, until the exporters have delivered it; see
+    /// [`BatchProfileProcessorBuilder::with_spool`](crate::export::BatchProfileProcessorBuilder::with_spool). By default
+    /// only if `PROFILE_SPOOL_DIRECTORY` names a directory, with [`DEFAULT_SPOOL_BYTES`].
+    pub fn with_spool(mut self, directory: impl Into<PathBuf>, max_bytes: u64) -> Self {
+        self.spool = Some((directory.into(), max_bytes));
+        self
+    }
+
     /// Adds a processor, which gets every profile.
     pub fn with_processor(mut self, processor: impl ProfileProcessor + 'static) -> Self {
         self.processors.push(Box::new(processor));
@@ -172,7 +183,7 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
         let resource = Resource::of_process(&self.resource, &environment.resource);
         let mut processors = self.processors;
         if !environment.disabled {
-            processors.extend(batching(&environment, self.exporters, resource, &stats)?);
+            processors.extend(batching(&environment, self.exporters, self.spool, resource, &stats)?);
         }
         let processors: Arc<[_]> = processors.into();
         let report = Arc::new(Mutex::new(ReportSums::default()));
@@ -208,6 +219,7 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
 fn batching(
     environment: &Environment,
     given: Vec<Box<dyn ProfileExporter>>,
+    spool: Option<(PathBuf, u64)>,
     resource: Resource,
     stats: &Arc<Stats>,
 ) -> Result<Option<Box<dyn ProfileProcessor>>> {
@@ -216,7 +228,10 @@ fn batching(
     if exporters.exporters.is_empty() {
         return Ok(None);
     }
-    let builder = BatchProfileProcessor::builder().with_exporters(exporters.exporters);
+    let mut builder = BatchProfileProcessor::builder().with_exporters(exporters.exporters);
+    if let Some((directory, max_bytes)) = spool.or_else(|| environment.usable_spool()) {
+        builder = builder.with_spool(directory, max_bytes);
+    }
     let processor = builder.with_resource(resource).with_stats(Arc::clone(stats)).build()?;
     Ok(Some(Box::new(processor)))
 }

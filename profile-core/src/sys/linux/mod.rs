@@ -1,6 +1,7 @@
 //! Linux (glibc and musl), by libc and raw system calls.
 
 pub(crate) mod clock;
+pub(crate) mod file_lock;
 pub(crate) mod modules;
 pub(crate) mod perf;
 pub(crate) mod process;
