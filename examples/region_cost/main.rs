@@ -10,7 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     many(bare);
     many(unsampled);
     let profiler = Profiler::builder().with_frequency(1).build()?;
-    black_box(sampled(1)); // this thread and this region are known from here on
+    black_box(first(1)); // this thread is known from here on
+    black_box(sampled(1)); // and this region
     profiler.shutdown()?; // entering costs the same, and no signal comes in between
     many(sampled);
     Ok(())
@@ -30,6 +31,12 @@ fn bare(value: u64) -> u64 {
 #[profiled(span = false)]
 #[inline(never)]
 fn unsampled(value: u64) -> u64 {
+    black_box(value)
+}
+
+#[profiled(span = false)]
+#[inline(never)]
+fn first(value: u64) -> u64 {
     black_box(value)
 }
 

@@ -52,26 +52,23 @@ impl RegionSite {
     /// The calling thread enters the region. A thread that nobody samples stays where it is.
     #[inline]
     pub fn enter(&self) -> RegionGuard {
-        RegionGuard { before: thread::set_region(self.region()), of_this_thread: PhantomData }
+        let before = match Region::from_u32(self.number.load(Ordering::Relaxed)) {
+            Region::NONE => self.enter_first(),
+            region => thread::set_region(region),
+        };
+        RegionGuard { before, of_this_thread: PhantomData }
     }
 
-    #[inline]
-    fn region(&self) -> Region {
-        match Region::from_u32(self.number.load(Ordering::Relaxed)) {
-            Region::NONE => self.register(),
-            known => known,
-        }
-    }
-
+    /// Enters a region that has no number yet: it gets one when there is somebody to read it.
     #[cold]
     #[inline(never)]
-    fn register(&self) -> Region {
+    fn enter_first(&self) -> Region {
         if !thread::is_sampled() {
-            return Region::NONE;
+            return thread::region();
         }
         let region = Region::of(self.name);
         self.number.store(region.to_u32(), Ordering::Relaxed);
-        region
+        thread::set_region(region)
     }
 }
 

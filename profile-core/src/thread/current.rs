@@ -75,6 +75,11 @@ pub(crate) fn restore_labels(labels: LabelSet) {
     }
 }
 
+/// The region that the calling thread is in.
+pub(crate) fn region() -> Region {
+    Region::from_u32(own_if_any().map_or(0, |block| block.region.load(Ordering::Relaxed)))
+}
+
 /// The labels that hold on the calling thread.
 pub(crate) fn labels() -> LabelSet {
     LabelSet::from_u32(own_if_any().map_or(0, |block| block.labels.load(Ordering::Relaxed)))

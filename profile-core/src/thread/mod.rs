@@ -13,7 +13,7 @@ mod registry;
 pub(crate) use arena::{BlockIndex, blocks};
 pub(crate) use block::{Block, Life, Ticker};
 pub(crate) use current::{
-    enter, exit, innermost, labels, restore_labels, restore_region, set_labels, set_region,
+    enter, exit, innermost, labels, region, restore_labels, restore_region, set_labels, set_region,
 };
 pub(crate) use registry::{
     OnThread, adopt, end, forget, is_ready, is_replaced, is_same, is_sampled, set_hook, set_sampled,
