@@ -132,6 +132,12 @@ impl Model {
                     drop(handle);
                 });
             }
+            of_future => self.apply_to_future(of_future),
+        }
+    }
+
+    fn apply_to_future(&mut self, op: Op) {
+        match op {
             Op::Spawn { span, steps } => {
                 if let Some((span, handle)) = self.handle(span) {
                     let future = Scripted::new(steps).instrument(handle);
@@ -151,6 +157,7 @@ impl Model {
                 let inside = self.workers[thread].run(move || future.drop_here());
                 self.learn(span, inside);
             }
+            of_span => unreachable!("{of_span:?}"),
         }
     }
 

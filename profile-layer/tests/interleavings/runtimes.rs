@@ -15,7 +15,7 @@ async fn work(number: u64) {
         async {
             assert_eq!(current(), Some(id));
             yield_now().await;
-            if (number + turn) % 7 == 0 {
+            if (number + turn).is_multiple_of(7) {
                 tokio::time::sleep(std::time::Duration::from_micros(50)).await;
             }
             assert_eq!(current(), Some(id));
