@@ -46,6 +46,7 @@ fn now() -> u64 {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)] // one run, and what has to be true of it
 fn samples_of_slow_requests_keep_their_labels_and_times_and_totals_stay_true() {
     let _turn = turn();
     let kept = Keep::default();
