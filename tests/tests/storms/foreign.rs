@@ -1,6 +1,6 @@
 //! Others who use SIGPROF in the same process.
 
-use crate::harness::{Watched, length, pass, periods};
+use crate::harness::{PATIENCE, Watched, length, pass, periods};
 use crate::os;
 use crate::work::{beside_busy_threads, spin, storm_on};
 use profile_tests::clock::process_cpu;
@@ -61,6 +61,8 @@ pub(crate) fn after() {
         os::raise_sigprof();
     });
     let cpu = process_cpu().unwrap() - before;
+    // So that little is left to be finished at each stop.
+    watched.profiler.collect(PATIENCE).unwrap();
     let collector = watched.profiler.collector();
     for _ in 0..5 {
         collector.stop().unwrap();

@@ -145,7 +145,7 @@ fn child_profiles(log: &Path) -> i32 {
         used + other.join().unwrap()
     });
     let cpu = process_cpu().unwrap().checked_sub(before).unwrap();
-    if own.shutdown().is_err() {
+    if own.shutdown_with_timeout(PATIENCE).is_err() {
         return 7;
     }
     let rows = sums.rows();

@@ -13,6 +13,8 @@ use tracing_subscriber::prelude::*;
 
 /// Set in a child: the case it is to run.
 const CASE: &str = "PROFILE_STORM_CASE";
+/// How long to wait for a profile.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// How many seconds a storm lasts.
 const SECONDS: &str = "PROFILE_STORM_SECONDS";
 /// The frequency of all storms: four times the kernel's usual tick, and not a multiple of it.
@@ -195,9 +197,9 @@ impl Watched {
     /// Stops the profiler and says what came of it. Nothing else should be using CPU time by now.
     pub(crate) fn finish(self) -> Figures {
         let end = process_cpu().unwrap();
-        self.profiler.collector().stop().unwrap();
+        // With more patience than a program has: an unoptimised profiler on a crowded machine needs it.
+        self.profiler.shutdown_with_timeout(PATIENCE).unwrap();
         let (stats, rows) = (self.profiler.stats(), self.sums.rows());
-        self.profiler.shutdown().unwrap();
         Figures::new(end.checked_sub(self.cpu).unwrap(), stats, rows)
     }
 }

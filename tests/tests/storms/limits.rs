@@ -1,19 +1,17 @@
 //! The system refuses timers.
 
-use crate::harness::{self, Watched, length, pass};
+use crate::harness::{self, PATIENCE, Watched, length, pass};
 use crate::os;
 use crate::work::{beside_busy_threads, until};
 use profile_tests::clock::process_cpu;
 use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// At `RLIMIT_SIGPENDING` the kernel makes no more timers. The threads that are refused one share that of the process, which
 /// was reserved in time: they are sampled, and what their clocks say is accounted for. The profiler says so, and takes
 /// timers when there are some again.
 pub(crate) fn pending_signals() {
     let (soft, hard) = os::pending_limit();
-    let watched = Watched::start_with(|builder| builder.with_window(PATIENCE));
+    let watched = Watched::start_with(|builder| builder.with_window(Duration::from_secs(60)));
     // The limit counts what all processes of the user have; with none left, no thread that is new gets a timer.
     os::set_pending_limit(0, hard);
     let busy = || {

@@ -1,6 +1,6 @@
 //! The perf engine: where it is permitted, where it is not, and what it is for.
 
-use crate::harness::{self, HERTZ, Row, Sums, Watched, is_full, length};
+use crate::harness::{self, HERTZ, PATIENCE, Row, Sums, Watched, is_full, length};
 use crate::os;
 use crate::work::{beside_busy_threads, spin};
 use profile_layer::{Engine, Profiler};
@@ -11,8 +11,6 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Says why there are no perf events, if there are none.
 fn is_permitted(test: &str, profiler: &Profiler) -> bool {
@@ -72,7 +70,7 @@ pub(crate) fn user_space() {
     }
     let auto = Profiler::builder().with_engine(Engine::Auto).build().unwrap();
     let status = auto.status();
-    auto.shutdown().unwrap();
+    auto.shutdown_with_timeout(PATIENCE).unwrap();
     println!("auto: {status}; {:?}", status.remark);
     if status.engine == Engine::Perf {
         return skip(TEST, "perf events are permitted in full to every user here");
@@ -137,7 +135,8 @@ pub(crate) fn in_step() {
 /// no samples.
 fn shares(engine: Engine, attempt: u64) -> Vec<Option<f64>> {
     let sums = Sums::default();
-    let builder = Profiler::builder().with_engine(engine).with_frequency(HERTZ).with_window(PATIENCE);
+    let builder =
+        Profiler::builder().with_engine(engine).with_frequency(HERTZ).with_window(Duration::from_secs(60));
     let profiler = builder.with_processor(sums.clone()).build().unwrap();
     if engine == Engine::Perf && !is_permitted("work_in_step_with_the_tick", &profiler) {
         return Vec::new();
@@ -151,7 +150,7 @@ fn shares(engine: Engine, attempt: u64) -> Vec<Option<f64>> {
         thread::sleep(length().max(Duration::from_secs(3)));
         OVER.store(true, Ordering::Relaxed);
     });
-    profiler.shutdown().unwrap();
+    profiler.shutdown_with_timeout(PATIENCE).unwrap();
     let rows = sums.rows();
     (0..4).map(|phase| share(&rows, &format!("perf::phase_{phase}"))).collect()
 }

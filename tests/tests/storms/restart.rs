@@ -1,6 +1,6 @@
 //! Profilers that start and stop all the time.
 
-use crate::harness::{HERTZ, Watched, is_full};
+use crate::harness::{HERTZ, PATIENCE, Watched, is_full};
 use crate::os;
 use crate::work::{beside_busy_threads, until};
 use profile_layer::Profiler;
@@ -49,7 +49,7 @@ pub(crate) fn build_and_drop() {
             let profiler = Profiler::builder().with_frequency(HERTZ).build().unwrap();
             thread::sleep(Duration::from_millis(20));
             until("a sample", || {
-                profiler.collect(Duration::from_secs(30)).unwrap();
+                profiler.collect(PATIENCE).unwrap();
                 profiler.stats().samples_taken > 0
             });
             assert!(Profiler::builder().build().is_err(), "two at a time");
