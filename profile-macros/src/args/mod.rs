@@ -9,7 +9,7 @@ mod labels;
 mod suggest;
 mod values;
 
-pub(crate) use self::fields::{Field, Place, Value};
+pub(crate) use self::fields::{Field, Name, Place, Value};
 pub(crate) use self::values::{Format, Level, Report, Text};
 
 use proc_macro2::Span;

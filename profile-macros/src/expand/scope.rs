@@ -2,10 +2,11 @@
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
+use syn::Stmt;
 use syn::spanned::Spanned;
 
 use super::span::{Runtime, operand};
-use crate::args::{Field, Format, Value};
+use crate::args::{Field, Format, Name, Value};
 
 impl Runtime<'_> {
     /// The static that a function without a span enters. In a block of its own, out of the body's sight.
@@ -46,7 +47,18 @@ impl Runtime<'_> {
         };
         let text = self.helper(form, value.span());
         let reference = quote::quote_spanned!(value.span()=> &);
-        let name = &label.name;
+        let name = key(&label.name);
         Some(ours!(__labels.add(#name, &#text(#reference #value));))
+    }
+}
+
+/// A label's key. A constant loses its braces: as an argument of a call, the compiler would find them needless.
+fn key(name: &Name) -> TokenStream {
+    match name {
+        Name::Constant(block) => match block.stmts.as_slice() {
+            [Stmt::Expr(constant, None)] => constant.to_token_stream(),
+            _ => block.to_token_stream(),
+        },
+        Name::Text(text) => text.to_token_stream(),
     }
 }

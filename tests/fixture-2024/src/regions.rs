@@ -86,15 +86,12 @@ pub extern "C" fn foreign(value: i32) -> i32 {
 
 /// Generic, opaque in and out, coerced at the end.
 #[profiled(span = false, labels(?first))]
-pub fn generic<'a, T: Debug, const N: usize>(
+pub fn generic<'a, T: Debug + 'a, const N: usize>(
     first: &'a T,
     all: [T; N],
-) -> impl Iterator<Item = Box<dyn Debug + 'a>>
-where
-    T: 'a,
-{
-    std::iter::once(Box::new(first) as Box<dyn Debug>)
-        .chain(all.into_iter().map(|item| Box::new(item) as Box<dyn Debug>))
+) -> impl Iterator<Item = Box<dyn Debug + 'a>> {
+    let first: Box<dyn Debug + 'a> = Box::new(first);
+    std::iter::once(first).chain(all.into_iter().map(|item| -> Box<dyn Debug + 'a> { Box::new(item) }))
 }
 
 /// A region for each poll.
