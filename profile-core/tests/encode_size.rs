@@ -23,7 +23,7 @@ fn program(stacks: u64, spans: u64) -> Window {
         let mut frames: Vec<Frame> = (0..24)
             .map(|_| {
                 at = (at * 4 + random(4)) % 500;
-                frame(&modules[usize::from(at % 5 == 0)], 1 + at * 8)
+                frame(&modules[usize::from(at.is_multiple_of(5))], 1 + at * 8)
             })
             .collect();
         frames.reverse();

@@ -123,10 +123,15 @@ pub async fn forever(id: u32) -> ! {
 }
 
 /// Ends in an async block.
+///
+/// # Errors
+///
+/// Never.
 #[profiled(span = false, labels(id))]
 pub fn by_hand(id: u32) -> impl Future<Output = Result<Box<dyn Fn() -> u32>, String>> {
+    let successor = id + 1;
     async move {
-        let next: Box<dyn Fn() -> u32> = Box::new(move || id + 1);
+        let next: Box<dyn Fn() -> u32> = Box::new(move || successor);
         Ok(next)
     }
 }
@@ -156,7 +161,7 @@ impl Hasher {
     /// For each poll.
     #[must_use]
     pub async fn later(self) -> u64 {
-        load(1).await;
+        let _value = load(1).await;
         self.0
     }
 
