@@ -62,7 +62,7 @@ fn span() {}
 #[profiled(labels())]
 fn no_labels() {}
 
-#[profiled(labels(a, %b, ?c, d.e = 1, f = %a, g = ?c, "i j" = 2, { NAME } = 3, r#type = a,))]
+#[profiled(labels(a, %b, ?c, d.e = 1, f = %a, "i j" = 2, { NAME } = 3, r#type = a,))]
 fn labels(a: u8, b: &str, c: &[u8]) {
     let _ = (a, b, c);
 }
