@@ -96,16 +96,9 @@ impl Run {
 fn build(name: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(env!("CARGO_MANIFEST_DIR"));
-    command.args([
-        "build",
-        "--release",
-        "--package",
-        "profile-examples",
-        "--message-format=json",
-        "--example",
-        name,
-    ]);
+    // As the README's command does: in another folder Cargo would choose other features, and build everything again.
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    command.args(["build", "--release", "--message-format=json", "--example", name]);
     let output = succeed("cargo build", command.output().context("cargo build")?)?;
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
     let built = messages.lines().find_map(|line| executable_of(&serde_json::from_str(line).ok()?, name));

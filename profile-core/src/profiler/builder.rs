@@ -130,7 +130,7 @@ impl<P: From<Profiler>> ProfilerBuilder<P> {
 
     /// Keeps every profile on disk, below `directory`, until the exporters have delivered it; see
     /// [`BatchProfileProcessorBuilder::with_spool`](crate::export::BatchProfileProcessorBuilder::with_spool). By default
-    /// only if `PROFILE_SPOOL_DIRECTORY` names a directory, with [`DEFAULT_SPOOL_BYTES`].
+    /// only if `PROFILE_SPOOL_DIRECTORY` names a directory, with [`DEFAULT_SPOOL_BYTES`](crate::export::DEFAULT_SPOOL_BYTES).
     pub fn with_spool(mut self, directory: impl Into<PathBuf>, max_bytes: u64) -> Self {
         self.spool = Some((directory.into(), max_bytes));
         self
