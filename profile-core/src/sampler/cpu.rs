@@ -168,8 +168,8 @@ pub(crate) fn arm(index: BlockIndex, block: &'static Block) {
         if Run::current() == Some(run) && block.life() == thread::Life::Live {
             return;
         }
-        // A stop or the thread's end that came in between has not seen the new timer. If a start came too, it has seen the claim and left the
-        // thread to us: each turn of this loop is another run.
+        // A stop or the thread's end that came in between has not seen the new timer. If a start came too, it has seen the
+        // claim and left the thread to us: each turn of this loop is another run.
         disarm(block);
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn reserve(cookie: u64) {
 /// Gives the timer back.
 pub(super) fn release() {
     IS_ARMED.store(false, Ordering::Relaxed);
-    if let Some(id) = TIMER.swap(0, Ordering::AcqRel).checked_sub(1).filter(|id| *id >= 0) {
+    if let Some(id) = id_of(TIMER.swap(0, Ordering::AcqRel)) {
         timer::delete(id);
     }
     THREADS
@@ -58,7 +58,7 @@ pub(crate) fn is_armed() -> bool {
 
 /// Has a thread that was refused a timer sampled. Again is a no-op.
 pub(super) fn add(tid: i32, index: BlockIndex, schedule: timer::Schedule) {
-    let Some(id) = TIMER.load(Ordering::Acquire).checked_sub(1).filter(|id| *id >= 0) else { return };
+    let Some(id) = id_of(TIMER.load(Ordering::Acquire)) else { return };
     let word = word(tid, index);
     if slots(tid).any(|slot| slot.load(Ordering::Acquire) == word) {
         return;
@@ -87,7 +87,7 @@ pub(super) fn rest_if_unused() {
     let is_used = || THREADS.iter().any(|slot| slot.load(Ordering::Relaxed) != 0);
     if is_armed() && !is_used() {
         IS_ARMED.store(false, Ordering::Relaxed);
-        if let Some(id) = TIMER.load(Ordering::Acquire).checked_sub(1).filter(|id| *id >= 0) {
+        if let Some(id) = id_of(TIMER.load(Ordering::Acquire)) {
             timer::rest(id);
         }
     }
@@ -103,6 +103,11 @@ pub(super) fn own_block() -> Option<&'static Block> {
     let number = u32::try_from(found? & 0xffff_ffff).ok()?.checked_sub(1)?;
     let block = BlockIndex::from_u32(number)?.get()?;
     (block.tid() == tid && block.life() == Life::Live && !block.has_timer()).then_some(block)
+}
+
+/// The timer that a value of [`TIMER`] stands for.
+fn id_of(value: i32) -> Option<i32> {
+    value.checked_sub(1).filter(|id| *id >= 0)
 }
 
 fn word(tid: i32, index: BlockIndex) -> u64 {
