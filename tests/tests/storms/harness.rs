@@ -71,16 +71,21 @@ pub(crate) fn is_full() -> bool {
 }
 
 fn supervise(name: &str) {
+    let (ended, output) = run_case(name, |_| ());
+    // One line a storm, also when all is well: libtest shows it with --nocapture.
+    println!("{}", output.trim_end());
+    assert_eq!(ended, Ended::Well, "{name}: {output}");
+}
+
+/// Runs the case `name` in a child with more `settings`; with what it said.
+pub(crate) fn run_case(name: &str, settings: impl FnOnce(&mut Command)) -> (Ended, String) {
     // One at a time: they use all processors, and some count what the whole machine has.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut command = this_program(name);
     command.env(CASE, name);
-    let limit = length() * 4 + Duration::from_secs(240);
-    let (ended, output) = run(command, limit);
-    // One line a storm, also when all is well: libtest shows it with --nocapture.
-    println!("{}", output.trim_end());
-    assert_eq!(ended, Ended::Well, "{name}: {output}");
+    settings(&mut command);
+    run(command, length() * 4 + Duration::from_secs(240))
 }
 
 /// This very test program, set to run the test `name` alone.
@@ -150,11 +155,13 @@ pub(crate) struct Watched {
 #[derive(Clone, Default)]
 pub(crate) struct Sums(Arc<Mutex<BTreeMap<Row, u64>>>);
 
-/// One stack, outermost function last, and the names of the spans around it.
+/// One stack, outermost function last, and what was around it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Row {
     pub(crate) functions: Vec<String>,
     pub(crate) span: &'static str,
+    pub(crate) region: &'static str,
+    pub(crate) is_labelled: bool,
     pub(crate) is_loss: bool,
 }
 
@@ -215,7 +222,14 @@ impl ProfileProcessor for Sums {
         let mut rows = self.0.lock().unwrap();
         for sample in profile.samples() {
             let functions = sample.frames().map(|frame| frame.to_string()).collect();
-            let row = Row { functions, span: sample.context().span.name(), is_loss: sample.is_loss() };
+            let context = sample.context();
+            let row = Row {
+                functions,
+                span: context.span.name(),
+                region: context.region.name(),
+                is_labelled: context.labels.iter().next().is_some(),
+                is_loss: sample.is_loss(),
+            };
             *rows.entry(row).or_default() += sample.weight();
         }
     }

@@ -154,5 +154,20 @@ fn work_in_step_with_the_tick() {
 
 #[test]
 fn the_handler_allocates_nothing_and_calls_nobody() {
-    storm("the_handler_allocates_nothing_and_calls_nobody", quiet::handler);
+    storm("the_handler_allocates_nothing_and_calls_nobody", quiet::timers);
+}
+
+#[test]
+fn the_handler_of_the_shared_timer_asks_who_it_is_and_no_more() {
+    storm("the_handler_of_the_shared_timer_asks_who_it_is_and_no_more", quiet::shared_timer);
+}
+
+#[test]
+fn the_handler_of_perf_events_reads_its_clock_and_sets_the_next_and_no_more() {
+    storm("the_handler_of_perf_events_reads_its_clock_and_sets_the_next_and_no_more", quiet::perf_events);
+}
+
+#[test]
+fn a_handler_that_allocates_or_calls_is_noticed() {
+    quiet::misdeeds("the_handler_allocates_nothing_and_calls_nobody");
 }

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::io;
 use std::mem::{self, MaybeUninit};
+use std::ops::Range;
 use std::path::Path;
 use std::ptr;
 use std::time::{Duration, Instant};
@@ -143,6 +144,17 @@ pub(crate) fn signal_stack(bytes: usize) {
     let stack = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: bytes };
     // SAFETY: the memory is never given back and used for nothing else.
     check(unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) });
+}
+
+/// The stack on which the calling thread's signals run, if it has one for them.
+pub(crate) fn own_signal_stack() -> Option<Range<usize>> {
+    let mut stack = MaybeUninit::<libc::stack_t>::zeroed();
+    // SAFETY: only writes to a live local.
+    check(unsafe { libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) });
+    // SAFETY: filled by the call.
+    let stack = unsafe { stack.assume_init() };
+    let low = stack.ss_sp.addr();
+    (stack.ss_flags & libc::SS_DISABLE == 0).then(|| low..low + stack.ss_size)
 }
 
 /// In the child: 0.

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Says why there are no perf events, if there are none.
-fn is_permitted(test: &str, profiler: &Profiler) -> bool {
+pub(crate) fn is_permitted(test: &str, profiler: &Profiler) -> bool {
     let status = profiler.status();
     if status.engine != Engine::Perf {
         assert!(status.problems.iter().any(|problem| problem.contains("perf events are")), "{status}");

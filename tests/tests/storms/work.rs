@@ -24,6 +24,11 @@ pub(crate) fn storm_on(threads: usize, work: impl Fn() + Sync) {
 
 /// Keeps `threads` threads busy in [`spin`], each in a span, while `during` runs.
 pub(crate) fn beside_busy_threads<T>(threads: usize, during: impl FnOnce() -> T) -> T {
+    beside(threads, || _ = spin(20_000), during)
+}
+
+/// Has `threads` threads `work` again and again, each in a span, while `during` runs.
+pub(crate) fn beside<T>(threads: usize, work: impl Fn() + Sync, during: impl FnOnce() -> T) -> T {
     /// Ends the threads also when `during` panics: the scope waits for them.
     struct Over<'a>(&'a AtomicBool);
     impl Drop for Over<'_> {
@@ -38,7 +43,7 @@ pub(crate) fn beside_busy_threads<T>(threads: usize, during: impl FnOnce() -> T)
             scope.spawn(|| {
                 let _span = tracing::info_span!("busy").entered();
                 while !over.load(Ordering::Relaxed) {
-                    spin(20_000);
+                    work();
                 }
             });
         }
