@@ -113,12 +113,12 @@ pub(super) fn payload(fd: i32) -> Option<u32> {
 }
 
 /// On the thread, in its handler: how many periods the sample stands for, 0 if all are covered. Sets when the next is due.
-/// No step allocates or locks; the two system calls, reading the thread's own clock and setting the event's period, cannot
-/// wait.
+/// No step allocates, locks or panics; the two system calls, reading the thread's own clock and setting the event's period,
+/// cannot wait.
 pub(super) fn due(block: &Block, fd: i32, period: u64, with_kernel: bool) -> u64 {
     let now = clock::own_cpu_nanos();
     let Some(base) = block.cpu_base() else { return 0 };
-    let periods = now.saturating_sub(base) / period + 1;
+    let periods = now.saturating_sub(base).checked_div(period).unwrap_or(0).saturating_add(1);
     let covered = block.swap_periods(periods);
     let next = point(base, periods, period).saturating_sub(now).max(SHORTEST);
     perf::set_next(fd, next);
@@ -129,10 +129,11 @@ pub(super) fn due(block: &Block, fd: i32, period: u64, with_kernel: bool) -> u64
     }
 }
 
-/// A random point of a period, as the thread's CPU clock counts.
+/// A random point of a period, as the thread's CPU clock counts. Also in the handler: it cannot panic.
 #[inline]
 fn point(base: u64, number: u64, period: u64) -> u64 {
     static STATE: AtomicU64 = AtomicU64::new(0);
     let state = STATE.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
-    base + number * period + mix(state ^ base) % period
+    let offset = mix(state ^ base).checked_rem(period).unwrap_or(0);
+    base.wrapping_add(number.wrapping_mul(period)).wrapping_add(offset)
 }
