@@ -11,6 +11,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
+use std::mem::size_of;
 
 /// The number of a row in one kind of table.
 pub(crate) trait Index: Copy {
@@ -110,11 +111,6 @@ impl<I: Index, T: Default + Eq + Hash> Table<I, T> {
         self.rows.get(index.row() as usize).unwrap_or(&self.zero)
     }
 
-    /// All rows, the zero value first.
-    pub(crate) fn rows(&self) -> &[T] {
-        &self.rows
-    }
-
     /// How many rows there are, the zero value included.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
@@ -129,6 +125,18 @@ impl<I: Index, T: Default + Eq + Hash> Table<I, T> {
         numbers.insert_unique(hash, number, |known| {
             rows.get(*known as usize).map_or(0, |row| hasher.hash_one(row))
         });
+    }
+}
+
+impl<I, T> Table<I, T> {
+    /// All rows, the zero value first.
+    pub(crate) fn rows(&self) -> &[T] {
+        &self.rows
+    }
+
+    /// The bytes of its own two blocks of memory, rows and index, without what the rows point to.
+    pub(crate) fn blocks(&self) -> [usize; 2] {
+        [self.rows.capacity() * size_of::<T>(), self.numbers.allocation_size()]
     }
 }
 
