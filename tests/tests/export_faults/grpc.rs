@@ -95,13 +95,8 @@ fn retryable_codes_are_tried_again_and_no_others() {
 
 #[test]
 fn retry_info_is_obeyed() {
-    // google.rpc.Status { details: [Any { RetryInfo { retry_delay: 1 s } }] }
-    let type_url = "type.googleapis.com/google.rpc.RetryInfo";
-    let any = [&[0x0a, type_url.len() as u8], type_url.as_bytes(), &[0x12, 4, 0x0a, 2, 0x08, 1]].concat();
-    let details = base64(&[&[0x1a, any.len() as u8], any.as_slice()].concat());
     for code in [8, 14] {
-        let (account, server) =
-            run_one([Step::Refuse(code, vec![("grpc-status-details-bin", details.clone())])]);
+        let (account, server) = run_one([Step::Refuse(code, vec![retry_info(1)])]);
         assert_eq!((account.exported, account.retries), (1, 1), "{code}");
         let requests = server.requests();
         let waited = requests[1].at - requests[0].at;
@@ -110,6 +105,15 @@ fn retry_info_is_obeyed() {
     let malformed = vec![("grpc-status-details-bin", "!".to_owned()), ("grpc-message", "%".to_owned())];
     let (account, _) = run_one([Step::Refuse(14, malformed)]);
     assert_eq!((account.exported, account.retries), (1, 1), "details that make no sense are no details");
+}
+
+/// The trailer by which a server asks to wait so many seconds.
+pub fn retry_info(seconds: u8) -> (&'static str, String) {
+    // google.rpc.Status { details: [Any { RetryInfo { retry_delay } }] }
+    let type_url = "type.googleapis.com/google.rpc.RetryInfo";
+    let any =
+        [&[0x0a, type_url.len() as u8], type_url.as_bytes(), &[0x12, 4, 0x0a, 2, 0x08, seconds]].concat();
+    ("grpc-status-details-bin", base64(&[&[0x1a, any.len() as u8], any.as_slice()].concat()))
 }
 
 fn base64(bytes: &[u8]) -> String {

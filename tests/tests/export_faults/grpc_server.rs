@@ -117,6 +117,11 @@ impl GrpcServer {
         self.shared.lock().taken
     }
 
+    /// Whether its script is over.
+    pub fn script_is_over(&self) -> bool {
+        self.shared.lock().script.is_empty()
+    }
+
     /// The starts and weights of the profiles that it has taken whole.
     pub fn taken_profiles(&self) -> Vec<(u64, i64)> {
         self.shared.lock().taken_profiles.clone()

@@ -5,9 +5,10 @@
 #![allow(unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::panic)] // In helpers too, which clippy does not take for tests.
 
-mod account;
+mod any_server;
 #[path = "../../../profile-core/tests/export_support/mod.rs"]
 mod export_support;
+mod faults;
 mod grpc;
 mod grpc_server;
 mod http_json;

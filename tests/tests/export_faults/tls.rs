@@ -1,17 +1,15 @@
 //! TLS over both transports: whom an exporter trusts, and who it says it is.
 
-use super::export_support::{self, PATIENCE, Server, account, processor, profile, wait_until};
-use super::grpc_server::GrpcServer;
+use super::any_server::{AnyServer, Transport};
+use super::export_support::{PATIENCE, account, processor, profile, wait_until};
 use profile_core::config::Environment;
 use profile_core::error::ErrorKind;
-use profile_core::export::{
-    OtlpGrpcExporter, OtlpHttpExporter, OtlpSettings, ProfileExporter, ProfileProcessor,
-};
+use profile_core::export::{OtlpHttpExporter, OtlpSettings, ProfileExporter, ProfileProcessor};
 use profile_core::stats::{ExporterSnapshot, Stats};
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{RootCertStore, ServerConfig};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,14 +18,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// An authority, and what it has certified, as files.
-struct Pki {
+pub struct Pki {
     dir: TempDir,
     issuer: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
 }
 
 impl Pki {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -37,7 +35,7 @@ impl Pki {
         Self { dir, root: root.der().clone(), issuer: Issuer::new(params, key) }
     }
 
-    fn root_file(&self) -> PathBuf {
+    pub fn root_file(&self) -> PathBuf {
         self.dir.path().join("root.pem")
     }
 
@@ -58,7 +56,7 @@ impl Pki {
     }
 
     /// A server that says it is `name`; it asks its clients who they are if `clients`.
-    fn server(&self, name: &str, clients: bool) -> Arc<ServerConfig> {
+    pub fn server(&self, name: &str, clients: bool) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let (certificate, key) = self.certify(name);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
@@ -78,68 +76,21 @@ impl Pki {
     }
 }
 
-/// A server of either transport.
-enum AnyServer {
-    Http(Server),
-    Grpc(GrpcServer),
+/// A server of each transport.
+fn both(config: &Arc<ServerConfig>) -> [AnyServer; 2] {
+    Transport::BOTH.map(|transport| AnyServer::over_tls(transport, config))
 }
 
-impl AnyServer {
-    fn both(config: &Arc<ServerConfig>) -> [Self; 2] {
-        let for_http = Arc::clone(config);
-        let http = Server::start_over([], move |stream| {
-            // A handshake that fails shows when something is read or written: then the connection is closed.
-            let connection = ServerConnection::new(Arc::clone(&for_http)).ok()?;
-            Some(Box::new(StreamOwned::new(connection, stream)) as Box<dyn export_support::Stream>)
-        });
-        [Self::Http(http), Self::Grpc(GrpcServer::start_over([], Some(Arc::clone(config))))]
-    }
+fn url(server: &AnyServer) -> String {
+    format!("https://localhost:{}", server.port())
+}
 
-    fn url(&self) -> String {
-        let port = match self {
-            Self::Http(server) => server.port(),
-            Self::Grpc(server) => server.port(),
-        };
-        format!("https://localhost:{port}")
-    }
-
-    fn taken(&self) -> u64 {
-        match self {
-            Self::Http(server) => server.taken(),
-            Self::Grpc(server) => server.taken(),
-        }
-    }
-
-    const fn protocol(&self) -> &'static str {
-        match self {
-            Self::Http(_) => "http/protobuf",
-            Self::Grpc(_) => "grpc",
-        }
-    }
-
-    fn exporter(
-        &self,
-        roots: Option<&Path>,
-        identity: Option<&(PathBuf, PathBuf)>,
-    ) -> Box<dyn ProfileExporter> {
-        macro_rules! build {
-            ($exporter:ident) => {{
-                let mut builder = $exporter::builder().with_settings(OtlpSettings::default());
-                builder = builder.with_endpoint(self.url());
-                if let Some(roots) = roots {
-                    builder = builder.with_ca_certificate(roots);
-                }
-                if let Some((certificate, key)) = identity {
-                    builder = builder.with_client_certificate(certificate, key);
-                }
-                Box::new(builder.build().unwrap())
-            }};
-        }
-        match self {
-            Self::Http(_) => build!(OtlpHttpExporter),
-            Self::Grpc(_) => build!(OtlpGrpcExporter),
-        }
-    }
+fn exporter(
+    server: &AnyServer,
+    roots: Option<&Path>,
+    identity: Option<&(PathBuf, PathBuf)>,
+) -> Box<dyn ProfileExporter> {
+    server.transport().exporter(&url(server), roots, identity)
 }
 
 /// Delivers a profile.
@@ -168,14 +119,14 @@ fn assert_fails(server: &AnyServer, exporter: Box<dyn ProfileExporter>) -> Expor
 #[test]
 fn a_server_of_a_trusted_authority_and_the_right_name_is_trusted_and_no_other() {
     let (pki, stranger) = (Pki::new(), Pki::new());
-    for server in AnyServer::both(&pki.server("localhost", false)) {
-        assert_delivers(&server, server.exporter(Some(&pki.root_file()), None));
+    for server in both(&pki.server("localhost", false)) {
+        assert_delivers(&server, exporter(&server, Some(&pki.root_file()), None));
     }
-    for server in AnyServer::both(&pki.server("elsewhere.example", false)) {
-        assert_fails(&server, server.exporter(Some(&pki.root_file()), None));
+    for server in both(&pki.server("elsewhere.example", false)) {
+        assert_fails(&server, exporter(&server, Some(&pki.root_file()), None));
     }
-    for server in AnyServer::both(&pki.server("localhost", false)) {
-        assert_fails(&server, server.exporter(Some(&stranger.root_file()), None));
+    for server in both(&pki.server("localhost", false)) {
+        assert_fails(&server, exporter(&server, Some(&stranger.root_file()), None));
     }
 }
 
@@ -185,12 +136,12 @@ fn a_server_that_asks_is_shown_the_clients_certificate() {
     let (own, strange) = (pki.files("client"), stranger.files("client"));
     let config = pki.server("localhost", true);
     for identity in [None, Some(&strange)] {
-        for server in AnyServer::both(&config) {
-            assert_fails(&server, server.exporter(Some(&pki.root_file()), identity));
+        for server in both(&config) {
+            assert_fails(&server, exporter(&server, Some(&pki.root_file()), identity));
         }
     }
-    for server in AnyServer::both(&config) {
-        assert_delivers(&server, server.exporter(Some(&pki.root_file()), Some(&own)));
+    for server in both(&config) {
+        assert_delivers(&server, exporter(&server, Some(&pki.root_file()), Some(&own)));
     }
 }
 
@@ -198,11 +149,11 @@ fn a_server_that_asks_is_shown_the_clients_certificate() {
 fn certificates_are_named_by_variables() {
     let pki = Pki::new();
     let (certificate, key) = pki.files("client");
-    for server in AnyServer::both(&pki.server("localhost", true)) {
+    for server in both(&pki.server("localhost", true)) {
         let environment = Environment::read(|name| {
             Some(match name {
-                "OTEL_EXPORTER_OTLP_ENDPOINT" => server.url().into(),
-                "OTEL_EXPORTER_OTLP_PROTOCOL" => server.protocol().into(),
+                "OTEL_EXPORTER_OTLP_ENDPOINT" => url(&server).into(),
+                "OTEL_EXPORTER_OTLP_PROTOCOL" => server.transport().protocol().into(),
                 "OTEL_EXPORTER_OTLP_CERTIFICATE" => pki.root_file().into(),
                 "OTEL_EXPORTER_OTLP_PROFILES_CLIENT_CERTIFICATE" => certificate.clone().into(),
                 "OTEL_EXPORTER_OTLP_CLIENT_KEY" => key.clone().into(),
@@ -263,8 +214,8 @@ fn without_an_authority_of_its_own_an_exporter_trusts_the_systems() {
     if let Some(root) = std::env::var_os(CHILD) {
         // The authority of this process is another one than that of its parent.
         fs::write(&root, fs::read(pki.root_file()).unwrap()).unwrap();
-        for server in AnyServer::both(&pki.server("localhost", false)) {
-            assert_delivers(&server, server.exporter(None, None));
+        for server in both(&pki.server("localhost", false)) {
+            assert_delivers(&server, exporter(&server, None, None));
         }
         return;
     }
