@@ -3,7 +3,7 @@
 
 use super::compression::Compression;
 use super::endpoint::{Endpoint, GivenEndpoint, Transport, shown};
-use super::headers::Headers;
+use super::headers::{Headers, shown_name};
 use super::otlp_settings::{
     DEFAULT_OTLP_GRPC_ENDPOINT, DEFAULT_OTLP_HTTP_ENDPOINT, DEFAULT_OTLP_TIMEOUT, OtlpSettings, Protocol,
 };
@@ -54,7 +54,7 @@ impl Options {
             return Err(Error::config("timeout", "0", "leaves no time for a request"));
         }
         for (name, value) in self.headers.iter() {
-            Headers::check(name, value).map_err(|why| Error::config("header", name, why))?;
+            Headers::check(name, value).map_err(|why| Error::config("header", shown_name(name), why))?;
         }
         Ok(Settled {
             protocol: settings.protocol,

@@ -6,7 +6,7 @@
 
 use super::compression::Compression;
 use super::endpoint::{GivenEndpoint, Transport, shown};
-use super::headers::Headers;
+use super::headers::{Headers, shown_name};
 use super::tls::Tls;
 use crate::config::env::Env;
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ fn headers(env: &mut Env<'_>, name: &str) -> Option<Headers> {
     let headers: Headers = env.secret_pairs(name)?.into_iter().collect();
     for (header, value) in headers.iter() {
         if let Err(why) = Headers::check(header, value) {
-            env.warn_secret(name, &format!("header {header:?} {why}"));
+            env.warn_secret(name, &format!("header {:?} {why}", shown_name(header)));
             return None;
         }
     }

@@ -62,6 +62,11 @@ impl OtlpHttpExporter {
         if response.status().is_success() { Ok(Answer::read(response)) } else { Err(self.refusal(response)) }
     }
 
+    /// `text` of a server without our headers' values.
+    pub(super) fn redacted(&self, text: String) -> String {
+        self.headers.redacted(text)
+    }
+
     fn post(
         &self,
         content_type: &'static str,
@@ -93,7 +98,7 @@ impl OtlpHttpExporter {
             None if body.is_empty() => ExportReceipt::new(bytes),
             None => {
                 let why = format!("the answer is of type \"{content_type}\": is this an OTLP server?");
-                ExportReceipt::new(bytes).with_message(self.headers.redacted(why))
+                ExportReceipt::new(bytes).with_message(self.redacted(why))
             }
         }
     }
@@ -110,7 +115,7 @@ impl OtlpHttpExporter {
             413 => ExportErrorKind::TooLarge,
             _ => ExportErrorKind::Rejected,
         };
-        let why = self.headers.redacted(reason(&mut response));
+        let why = self.redacted(reason(&mut response));
         let colon = if why.is_empty() { "" } else { ": " };
         ExportError::new(kind, format!("HTTP status {}{colon}{why}", response.status()))
     }
@@ -118,11 +123,11 @@ impl OtlpHttpExporter {
     fn failure(&self, error: &ureq::Error, timeout: Duration) -> ExportError {
         match error {
             ureq::Error::Timeout(_) => ExportError::retryable(format!("no answer within {timeout:?}")),
-            ureq::Error::Io(cause) => ExportError::retryable(cause.to_string()),
+            ureq::Error::Io(cause) => ExportError::retryable(self.redacted(cause.to_string())),
             ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => {
                 ExportError::retryable(error.to_string())
             }
-            other => ExportError::rejected(self.headers.redacted(other.to_string())),
+            other => ExportError::rejected(self.redacted(other.to_string())),
         }
     }
 }

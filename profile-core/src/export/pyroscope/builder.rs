@@ -97,16 +97,14 @@ impl PyroscopeExporterBuilder {
             check_value(&tenant).map_err(|why| Error::config("tenant id", "(not shown)", why))?;
             http = http.with_header("X-Scope-OrgID", tenant);
         }
-        let mut secret = None;
         if let Some((user, password)) = self.basic_auth.or(settings.basic_auth) {
             check_credentials(&user, &password)
                 .map_err(|why| Error::config("user or password", "(not shown)", why))?;
             let encoded = STANDARD.encode(format!("{user}:{password}"));
             http = http.with_header("Authorization", format!("Basic {encoded}"));
-            secret = Some(password);
         }
         let http = http.build()?;
-        Ok(PyroscopeExporter { name: format!("pyroscope {}", shown(&url)), http, secret })
+        Ok(PyroscopeExporter { name: format!("pyroscope {}", shown(&url)), http })
     }
 }
 

@@ -30,8 +30,6 @@ pub struct PyroscopeExporter {
     name: String,
     /// Sends requests; of OTLP it needs no more than how HTTP is to be used.
     http: OtlpHttpExporter,
-    /// The password, which the headers have only in another form: not to be shown either, should a server repeat it.
-    secret: Option<String>,
 }
 
 /// The procedure's path, appended to the server's address.
@@ -47,13 +45,6 @@ impl PyroscopeExporter {
     pub fn builder() -> PyroscopeExporterBuilder {
         PyroscopeExporterBuilder::default()
     }
-
-    fn without_secret(&self, error: ExportError) -> ExportError {
-        match &self.secret {
-            Some(secret) => ExportError::new(error.kind(), error.to_string().replace(secret, "***")),
-            None => error,
-        }
-    }
 }
 
 impl ProfileExporter for PyroscopeExporter {
@@ -65,14 +56,14 @@ impl ProfileExporter for PyroscopeExporter {
         let sample = RawSample { raw_profile: batch.to_pprof(), id: String::new() };
         let series = RawProfileSeries { labels: labels::of(batch.resource()), samples: vec![sample] };
         let body = PushRequest { series: vec![series] }.encode_to_vec();
-        let sent = self.http.send(CONTENT_TYPE, None, &body, deadline);
-        let answer = sent.map_err(|error| self.without_secret(error))?;
+        let answer = self.http.send(CONTENT_TYPE, None, &body, deadline)?;
         let receipt = ExportReceipt::new(body.len() as u64);
         if answer.content_type.split(';').next().is_some_and(|kind| kind.trim() == CONTENT_TYPE) {
             return Ok(receipt);
         }
         let content_type = &answer.content_type;
-        Ok(receipt.with_message(format!("the answer is of type \"{content_type}\": is this Pyroscope?")))
+        let why = format!("the answer is of type \"{content_type}\": is this Pyroscope?");
+        Ok(receipt.with_message(self.http.redacted(why)))
     }
 
     fn limits(&self) -> BatchLimits {
