@@ -1,6 +1,6 @@
 //! The profiler's account of itself: what it took, what it lost, and what became of every profile it made.
 //!
-//! All counters only grow and are relaxed atomics: reading them never slows the writers down, and a snapshot taken
+//! All counters but one only grow, and all are relaxed atomics: reading them never slows the writers down, and a snapshot taken
 //! while the profiler runs may be off by what is under way. For each exporter
 //!
 //! ```text
@@ -53,6 +53,7 @@ pub(crate) struct ExporterStats {
     pub(crate) spool_replayed: Counter,
     pub(crate) spool_refused: Counter,
     pub(crate) spool_corrupt: Counter,
+    pub(crate) spool_bytes: Gauge,
     dropped: [Counter; DropReason::COUNT],
 }
 
@@ -133,6 +134,8 @@ pub struct SpoolSnapshot {
     pub refused: u64,
     /// Files that were not whole and were removed.
     pub corrupt: u64,
+    /// What its files take now, in bytes: the only one that also falls.
+    pub bytes: u64,
 }
 
 /// Profiles that an exporter did not deliver, by reason.
@@ -154,6 +157,10 @@ pub struct DropSnapshot {
 /// A count that only grows.
 #[derive(Default)]
 pub(crate) struct Counter(AtomicU64);
+
+/// A figure as it is now.
+#[derive(Default)]
+pub(crate) struct Gauge(AtomicU64);
 
 impl Stats {
     /// Counters that all stand at zero.
@@ -203,6 +210,7 @@ impl ExporterStats {
             spool_replayed: Counter::default(),
             spool_refused: Counter::default(),
             spool_corrupt: Counter::default(),
+            spool_bytes: Gauge::default(),
             dropped: std::array::from_fn(|_| Counter::default()),
         }
     }
@@ -239,6 +247,7 @@ impl ExporterStats {
                 replayed: self.spool_replayed.get(),
                 refused: self.spool_refused.get(),
                 corrupt: self.spool_corrupt.get(),
+                bytes: self.spool_bytes.get(),
             },
         }
     }
@@ -287,6 +296,16 @@ impl Counter {
     /// Raises it to `least`, if it is less.
     pub(crate) fn raise(&self, least: u64) {
         self.0.fetch_max(least, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Gauge {
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {

@@ -84,6 +84,7 @@ fn what_is_delivered_leaves_no_trace() {
     drop(processor);
     let account = account(&stats, 0);
     assert_eq!((account.exported, account.spool.written, account.spool.replayed), (3, 3, 0));
+    assert_eq!(account.spool.bytes, 0);
     let [of_exporter] = &fs::read_dir(directory.path()).unwrap().flatten().collect::<Vec<_>>()[..] else {
         panic!()
     };
@@ -229,6 +230,9 @@ fn the_bound_holds_and_the_newest_profiles_stay() {
     drop(processor);
     let spool = account(&stats, 0).spool;
     assert_eq!((spool.written, spool.corrupt), (50, 0), "{spool:?}");
+    let of_process =
+        files(directory.path()).iter().map(|file| fs::metadata(file).unwrap().len()).sum::<u64>() - one;
+    assert_eq!(spool.bytes, of_process, "what is on disk but for the other exporter's file");
     assert!(spool.refused >= 38, "{spool:?}");
     let newest = files(directory.path()).last().unwrap().file_name().unwrap().to_string_lossy().into_owned();
     assert!(newest.contains("-000050."), "{newest}");

@@ -1,4 +1,4 @@
-//! The profiler's counters as OpenTelemetry metrics: observable counters, read when a reader collects.
+//! The profiler's counters as OpenTelemetry metrics: observable instruments, read when a reader collects.
 //!
 //! | instrument | unit | attributes |
 //! |---|---|---|
@@ -11,6 +11,9 @@
 //! | `profiler.export.dropped` | `{profile}` | `exporter`, `reason` |
 //! | `profiler.export.batches`, `profiler.export.retries` | `{request}` | `exporter` |
 //! | `profiler.export.bytes` | `By` | `exporter` |
+//! | `profiler.spool.written`, `profiler.spool.replayed` | `{profile}` | `exporter` |
+//! | `profiler.spool.dropped` | `{profile}` | `exporter`, `reason`: `refused`, `corrupt` |
+//! | `profiler.spool.size`, which also falls | `By` | `exporter` |
 //!
 //! What they count is what [`StatsSnapshot`] says. The semantic conventions have no names for profilers yet.
 
@@ -41,15 +44,8 @@ impl Profiler {
 
 fn instruments(meter: &Meter, stats: &Arc<Stats>) {
     let counter = |name, unit, description, read: fn(&StatsSnapshot, Observer<'_>)| {
-        // A provider keeps its callbacks for good; it must not keep the counters of a profiler that is gone.
-        let stats: Weak<Stats> = Arc::downgrade(stats);
-        let observe = move |observer: Observer<'_>| {
-            if let Some(stats) = stats.upgrade() {
-                read(&stats.snapshot(), observer);
-            }
-        };
         let counter = meter.u64_observable_counter(name).with_unit(unit).with_description(description);
-        counter.with_callback(observe).build();
+        counter.with_callback(observer(stats, read)).build();
     };
     counter("profiler.samples", "{sample}", "Samples taken", |stats, to| {
         to.observe(stats.samples_taken, &[]);
@@ -85,6 +81,32 @@ fn instruments(meter: &Meter, stats: &Arc<Stats>) {
     counter("profiler.export.bytes", "By", "Bytes of the bodies of these requests, as sent", |stats, to| {
         each(stats, to, |exporter| exporter.bytes_sent);
     });
+    counter("profiler.spool.written", "{profile}", "Profiles written to disk", |stats, to| {
+        each(stats, to, |exporter| exporter.spool.written);
+    });
+    counter("profiler.spool.replayed", "{profile}", "Profiles delivered from disk", |stats, to| {
+        each(stats, to, |exporter| exporter.spool.replayed);
+    });
+    counter("profiler.spool.dropped", "{profile}", "Profiles that the disk did not keep", |stats, to| {
+        for exporter in &stats.exporters {
+            to.observe(exporter.spool.refused, &[name(exporter), reason("refused")]);
+            to.observe(exporter.spool.corrupt, &[name(exporter), reason("corrupt")]);
+        }
+    });
+    let size = meter.u64_observable_gauge("profiler.spool.size").with_unit("By");
+    let size = size.with_description("What the files on disk take");
+    size.with_callback(observer(stats, |stats, to| each(stats, to, |exporter| exporter.spool.bytes))).build();
+}
+
+/// What an instrument calls to be told.
+fn observer(stats: &Arc<Stats>, read: fn(&StatsSnapshot, Observer<'_>)) -> impl Fn(Observer<'_>) + use<> {
+    // A provider keeps its callbacks for good; it must not keep the counters of a profiler that is gone.
+    let stats: Weak<Stats> = Arc::downgrade(stats);
+    move |observer| {
+        if let Some(stats) = stats.upgrade() {
+            read(&stats.snapshot(), observer);
+        }
+    }
 }
 
 fn each(stats: &StatsSnapshot, to: Observer<'_>, count: fn(&ExporterSnapshot) -> u64) {

@@ -4,6 +4,7 @@
 //! The only test of its process: it sets the global subscriber, since the profiler's threads see no other.
 #![allow(clippy::unwrap_used)] // Helpers of tests, outside of test functions.
 
+use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
@@ -91,7 +92,9 @@ fn exporters_are_not_profiled_or_traced_and_messages_become_events_and_counters_
     let (everything, traces) = (Everything::default(), InMemorySpanExporter::default());
     let tracer = SdkTracerProvider::builder().with_simple_exporter(traces.clone()).build();
     let profiler = Profiler::builder().with_frequency(997).with_window(TIMEOUT);
-    let profiler = profiler.with_exporter(Noisy { takes: true }).build().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let profiler = profiler.with_exporter(Noisy { takes: true }).with_spool(directory.path(), 1 << 20);
+    let profiler = profiler.build().unwrap();
     let metrics = InMemoryMetricExporter::default();
     let meters =
         SdkMeterProvider::builder().with_reader(PeriodicReader::builder(metrics.clone()).build()).build();
@@ -146,6 +149,7 @@ fn exporters_are_not_profiled_or_traced_and_messages_become_events_and_counters_
         "{stats:?}"
     );
     assert!(of_exporter.dropped.rejected >= 1 && of_exporter.waiting() == 0, "{stats:?}");
+    assert!(of_exporter.spool.written >= 2 && of_exporter.spool.refused == 0, "{stats:?}");
     assert!(stats.samples_taken >= 200 && stats.windows >= 2, "{stats:?}");
     assert_eq!(values(exported.last().unwrap()), expected(&stats));
     drop(profiler);
@@ -162,13 +166,21 @@ fn exporters_are_not_profiled_or_traced_and_messages_become_events_and_counters_
 fn values(metrics: &ResourceMetrics) -> BTreeMap<String, u64> {
     let mut values = BTreeMap::new();
     for metric in metrics.scope_metrics().flat_map(|scope| scope.metrics()) {
-        let AggregatedMetrics::U64(MetricData::Sum(sum)) = metric.data() else { continue };
-        assert!(sum.is_monotonic(), "{}", metric.name());
-        for point in sum.data_points() {
+        let mut keep = |labels: Vec<&KeyValue>, value| {
             let mut labels: Vec<_> =
-                point.attributes().map(|label| format!("{}={}", label.key, label.value)).collect();
+                labels.iter().map(|label| format!("{}={}", label.key, label.value)).collect();
             labels.sort();
-            values.insert(format!("{} {}", metric.name(), labels.join(" ")), point.value());
+            values.insert(format!("{} {}", metric.name(), labels.join(" ")), value);
+        };
+        match metric.data() {
+            AggregatedMetrics::U64(MetricData::Sum(sum)) => {
+                assert!(sum.is_monotonic(), "{}", metric.name());
+                sum.data_points().for_each(|point| keep(point.attributes().collect(), point.value()));
+            }
+            AggregatedMetrics::U64(MetricData::Gauge(gauge)) => {
+                gauge.data_points().for_each(|point| keep(point.attributes().collect(), point.value()));
+            }
+            _ => {}
         }
     }
     values
@@ -191,6 +203,11 @@ fn expected(stats: &StatsSnapshot) -> BTreeMap<String, u64> {
         ("profiler.export.batches exporter=noisy".to_owned(), of_exporter.batches),
         ("profiler.export.retries exporter=noisy".to_owned(), of_exporter.retries),
         ("profiler.export.bytes exporter=noisy".to_owned(), of_exporter.bytes_sent),
+        ("profiler.spool.written exporter=noisy".to_owned(), of_exporter.spool.written),
+        ("profiler.spool.replayed exporter=noisy".to_owned(), of_exporter.spool.replayed),
+        ("profiler.spool.dropped exporter=noisy reason=refused".to_owned(), of_exporter.spool.refused),
+        ("profiler.spool.dropped exporter=noisy reason=corrupt".to_owned(), of_exporter.spool.corrupt),
+        ("profiler.spool.size exporter=noisy".to_owned(), of_exporter.spool.bytes),
     ]);
     for (why, count) in of_exporter.dropped.by_reason() {
         values.insert(format!("profiler.export.dropped exporter=noisy reason={why}"), count);

@@ -250,8 +250,8 @@ impl BatchProfileProcessorBuilder {
     /// next process that names the same directory and exporter. `max_bytes` bounds the files of each exporter;
     /// [`DEFAULT_SPOOL_BYTES`](super::DEFAULT_SPOOL_BYTES) is a start. Nowhere by default.
     ///
-    /// A profile is written before it is queued, on the thread that hands it over; a delivery whose answer is lost happens
-    /// twice.
+    /// A profile is written and synced before it is queued, on the thread that hands it over; a delivery whose answer is
+    /// lost happens twice.
     #[must_use]
     pub fn with_spool(mut self, directory: impl Into<PathBuf>, max_bytes: u64) -> Self {
         self.spool = Some((directory.into(), max_bytes));

@@ -1,6 +1,10 @@
 //! The folder of one process, which nobody else touches while the process lives.
 //!
 //! A folder gets its final name only when its lock is held, so that nobody can take it for one that was left behind.
+//!
+//! A file is synced before it gets its name, and its folder after that: what has a name is whole and there, also after
+//! a power failure. Disks that delay writing may find only then that they are full, which is an error as any other.
+//! Removals are not synced: a file that comes back is delivered twice.
 
 use super::Entry;
 use crate::random;
@@ -46,6 +50,8 @@ impl Folder {
         }
         let path = parent.join(name);
         fs::rename(&unfinished, &path)?;
+        // What has been made above it as well, but for what is above the user's directory.
+        parent.ancestors().take(2).for_each(sync_folder);
         Ok(Self { path, parent: parent.to_owned(), _lock: lock })
     }
 
@@ -56,13 +62,17 @@ impl Folder {
     /// Writes a file and gives it its name when it is whole.
     pub(super) fn write(&self, start_unix_nanos: u64, number: u64, contents: &[u8]) -> io::Result<PathBuf> {
         let part = self.path.join(PART);
-        let written = File::create(&part).and_then(|mut file| file.write_all(contents));
+        let written = File::create(&part).and_then(|mut file| {
+            file.write_all(contents)?;
+            file.sync_data()
+        });
         let path = self.path.join(format!("{start_unix_nanos:020}-{number:06}.{EXTENSION}"));
         let named = written.and_then(|()| fs::rename(&part, &path));
         if let Err(cause) = named {
             drop(fs::remove_file(&part));
             return Err(cause);
         }
+        sync_folder(&self.path);
         Ok(path)
     }
 
@@ -112,6 +122,11 @@ fn unique(folder: &Path, name: std::ffi::OsString) -> std::ffi::OsString {
     }
     let stem = name.to_string_lossy().trim_end_matches(&format!(".{EXTENSION}")).to_owned();
     format!("{stem}-{:016x}.{EXTENSION}", random::word()).into()
+}
+
+/// Has the names in a folder survive a power failure. Some file systems cannot do that, and some need not be asked.
+fn sync_folder(path: &Path) {
+    drop(File::open(path).and_then(|folder| folder.sync_all()));
 }
 
 /// The lock of a folder whose process is gone.

@@ -14,8 +14,11 @@
 //! however it ends.
 //!
 //! The spool of each exporter is bounded in bytes; the oldest files make room for new ones. A disk that is full costs the
-//! files, not the profiles in memory. Nothing is synced: a file survives the process, not a power failure, and what a
-//! power failure leaves of it is told by its checksum.
+//! files, not the profiles in memory.
+//!
+//! Every file is synced when it is written, so that it survives a power failure and not the process alone. There is one
+//! for each window and exporter, on a thread that makes profiles of closed windows: several may be waiting for it, so
+//! that even a disk that takes seconds costs none, and neither the program's threads nor the sampling wait.
 
 mod entry;
 mod folder;
@@ -78,7 +81,10 @@ impl Spool {
         let bytes = left.iter().map(|entry| entry.bytes).sum();
         let state = Mutex::new(State { bytes, left: left.into(), number: 0 });
         let spool = Self { folder, max_bytes, stats, state };
-        spool.make_room(&mut spool.lock(), 0);
+        let mut state = spool.lock();
+        spool.make_room(&mut state, 0);
+        spool.stats.spool_bytes.set(state.bytes);
+        drop(state);
         Ok(spool)
     }
 
@@ -96,6 +102,7 @@ impl Spool {
         match self.folder.write(profile.start_unix_nanos(), state.number, &contents) {
             Ok(path) => {
                 state.bytes += bytes;
+                self.stats.spool_bytes.set(state.bytes);
                 self.stats.spool_written.add(1);
                 Some(Entry { path, bytes })
             }
@@ -111,7 +118,7 @@ impl Spool {
         let mut state = self.lock();
         // A file that is gone already was taken away by somebody else; there is nothing to be done about any other failure.
         drop(fs::remove_file(&entry.path));
-        state.bytes = state.bytes.saturating_sub(entry.bytes);
+        self.shrink(&mut state, entry);
     }
 
     /// The profile leaves the queue undelivered: its file is for later.
@@ -150,10 +157,15 @@ impl Spool {
         while state.bytes.saturating_add(bytes) > self.max_bytes {
             let Some(oldest) = state.left.pop_front() else { return false };
             drop(fs::remove_file(&oldest.path));
-            state.bytes = state.bytes.saturating_sub(oldest.bytes);
+            self.shrink(state, &oldest);
             self.refused(format_args!("an old profile made room for newer ones"));
         }
         true
+    }
+
+    fn shrink(&self, state: &mut State, gone: &Entry) {
+        state.bytes = state.bytes.saturating_sub(gone.bytes);
+        self.stats.spool_bytes.set(state.bytes);
     }
 
     fn refused(&self, why: std::fmt::Arguments<'_>) {
