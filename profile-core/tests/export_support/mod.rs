@@ -131,6 +131,8 @@ pub enum Step {
     TakeAndPour,
     /// Takes it, but closes the connection in the middle of its answer.
     TakeAndCutAnswer,
+    /// Takes it, and says nothing until the server goes away.
+    TakeAndHang,
     /// Answers with this status, these header lines and this body.
     Refuse(u16, &'static str, Vec<u8>),
     /// Refuses with 413 what has more than so many samples, and takes the rest, for all requests from here on.
@@ -419,7 +421,10 @@ impl Shared {
                 answer(200, "", b"")
             }
             Step::CutRequest | Step::CutAnswer => Vec::new(),
-            Step::Hang => {
+            Step::Hang | Step::TakeAndHang => {
+                if matches!(step, Step::TakeAndHang) {
+                    take(0);
+                }
                 let state = self.lock();
                 drop(self.closing.wait_while(state, |state| !state.closed).unwrap());
                 Vec::new()
