@@ -52,6 +52,26 @@ fn what_arrives_is_what_was_sent() {
 }
 
 #[test]
+fn headers_and_queries_of_any_length_arrive_with_every_request() {
+    let server = Server::start([Step::Refuse(503, "", Vec::new())]);
+    let stats = Stats::new();
+    let long = "x".repeat(50_000);
+    let exporter = exporter(&server).with_profiles_endpoint(format!("{}/a/b?key=value&c", server.url()));
+    let exporter = exporter.with_header("X-Long", &long).with_header("User-Agent", "mine").build().unwrap();
+    let processor = processor(&stats).with_exporter(exporter).build().unwrap();
+    processor.on_profile(profile_of(0, &[1; 2000]));
+    processor.shutdown(PATIENCE).unwrap();
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    for request in requests {
+        assert!(request.head.starts_with("POST /a/b?key=value&c HTTP/1.1\r\n"), "{:.99}", request.head);
+        assert_eq!((request.header("x-long"), request.header("user-agent")), (vec![&*long], vec!["mine"]));
+        assert_eq!(request.weights(), [1; 2000]);
+        assert!(!request.head.to_lowercase().contains("x-profile"), "what stands for the headers does not");
+    }
+}
+
+#[test]
 fn a_connection_is_used_again() {
     let server = Server::start([]);
     let stats = Stats::new();

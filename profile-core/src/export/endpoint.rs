@@ -98,8 +98,20 @@ impl Endpoint {
         }
     }
 
+    #[cfg_attr(not(feature = "grpc"), allow(dead_code, reason = "of use to gRPC only"))]
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What follows the path, with its question mark; it may hold a key.
+    #[cfg_attr(not(feature = "otlp-http"), allow(dead_code, reason = "of use to HTTP only"))]
+    pub(crate) fn query(&self) -> &str {
+        self.url.find('?').and_then(|at| self.url.get(at..)).unwrap_or_default()
+    }
+
+    #[cfg_attr(not(feature = "otlp-http"), allow(dead_code, reason = "of use to HTTP only"))]
+    pub(crate) fn url_without_query(&self) -> &str {
+        self.url.strip_suffix(self.query()).unwrap_or(&self.url)
     }
 
     pub(crate) fn is_https(&self) -> bool {

@@ -6,9 +6,12 @@ use super::super::otlp_options::{Options, common_options};
 use super::super::otlp_settings::Protocol;
 use super::super::tls::Tls;
 use super::OtlpHttpExporter;
+use super::wire::Sealed;
 use crate::error::{Error, Result};
 use std::fmt;
 use ureq::Agent;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, DefaultConnector};
 
 /// Builds an [`OtlpHttpExporter`]. What is not set here comes from the environment, then from the defaults.
 #[derive(Default)]
@@ -55,10 +58,12 @@ impl OtlpHttpExporterBuilder {
             Some(Protocol::HttpJson) => Encoding::Json,
             _ => Encoding::Protobuf,
         };
+        let sealed = Sealed::new(&settled.headers, &settled.endpoint);
         Ok(OtlpHttpExporter {
             name: format!("otlp {}", settled.endpoint),
             encoding: self.encoding.unwrap_or(from_environment),
-            agent: agent(&settled.endpoint, &settled.tls)?,
+            agent: agent(&settled.endpoint, &settled.tls, &sealed)?,
+            sealed,
             endpoint: settled.endpoint,
             headers: settled.headers,
             timeout: settled.timeout,
@@ -67,7 +72,7 @@ impl OtlpHttpExporterBuilder {
     }
 }
 
-fn agent(endpoint: &Endpoint, tls: &Tls) -> Result<Agent> {
+fn agent(endpoint: &Endpoint, tls: &Tls, sealed: &Sealed) -> Result<Agent> {
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         // A POST must not be sent again as a GET, nor headers to another host.
@@ -86,7 +91,8 @@ fn agent(endpoint: &Endpoint, tls: &Tls) -> Result<Agent> {
     if endpoint.is_https() {
         config = tls.configure(config).map_err(|why| Error::config("certificate", "", &why))?;
     }
-    Ok(config.build().new_agent())
+    let connector = DefaultConnector::new().chain(sealed.clone());
+    Ok(Agent::with_parts(config.build(), connector, DefaultResolver::default()))
 }
 
 impl fmt::Debug for OtlpHttpExporterBuilder {

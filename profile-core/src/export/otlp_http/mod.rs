@@ -7,6 +7,7 @@
 
 mod builder;
 mod response;
+mod wire;
 
 pub use builder::OtlpHttpExporterBuilder;
 
@@ -23,6 +24,7 @@ use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 use ureq::http::Response;
 use ureq::{Agent, Body};
+use wire::Sealed;
 
 /// Sends profiles to an OTLP/HTTP server, such as an OpenTelemetry Collector or Pyroscope.
 pub struct OtlpHttpExporter {
@@ -33,6 +35,8 @@ pub struct OtlpHttpExporter {
     encoding: Encoding,
     compression: Compression,
     agent: Agent,
+    /// What the agent is not told.
+    sealed: Sealed,
 }
 
 /// JSON takes up to seven times the bytes of protobuf, which limits are about.
@@ -74,14 +78,15 @@ impl OtlpHttpExporter {
         body: &[u8],
         timeout: Duration,
     ) -> Result<Response<Body>, ureq::Error> {
-        let mut request = self.agent.post(self.endpoint.url());
+        let mut request = self.agent.post(self.endpoint.url_without_query());
         request = request.header("content-type", content_type).header("accept", content_type);
         if let Some(encoding) = encoding {
             request = request.header("content-encoding", encoding);
         }
-        for (name, value) in self.headers.iter() {
+        for (name, value) in self.headers.iter().filter(|(name, _)| wire::is_plain(name)) {
             request = request.header(name, value);
         }
+        request = request.header(wire::PLACEHOLDER, self.sealed.mark());
         request.config().timeout_global(Some(timeout)).build().send(body)
     }
 
