@@ -3,6 +3,7 @@
 mod decode;
 mod folded;
 mod json;
+mod order;
 mod otlp;
 mod pprof;
 mod sink;

@@ -2,9 +2,9 @@
 //!
 //! The bytes are an `ExportProfilesServiceRequest`, which are those of a `ProfilesData` too. A batch is one resource,
 //! one scope (this library), and one `Profile` message for each profile of the batch, over one dictionary. The
-//! profiles come first in the request and its dictionary last, so both are written in one pass: the tables of a
-//! single profile are written as they are; those of several are copied into a common dictionary row by row, as the
-//! samples ask for them. Samples themselves are never copied.
+//! tables of a single profile are written from where they are; those of several are copied into a common dictionary, row by
+//! row as the samples ask for them. Samples themselves are never copied. Rows are written in an order that compresses
+//! well, see [`order`](super::order).
 //!
 //! What the receivers demand beyond the protocol shows in what is written: one value a sample and no timestamps, the
 //! types `samples`/`count` over a period of `cpu`/`nanoseconds`, resource and scope always there, attribute keys and
@@ -14,6 +14,7 @@
 //! same in lowerCamelCase.
 
 use super::json::Json;
+use super::order::Order;
 use super::sink::{Field, Sink};
 use super::wire::Wire;
 use crate::profile::Profile;
@@ -22,8 +23,8 @@ use crate::profile::dictionary::{
     Attribute, AttributeIndex, AttributeValue, Dictionary, Function, LinkIndex, Location, Mapping,
     MappingIndex, SymbolDetail, ValueType,
 };
-use crate::profile::merge::{Import, Numbering, Own};
-use crate::profile::sample::{Exported, Labels, LabelsIndex};
+use crate::profile::merge::Numbers;
+use crate::profile::sample::Exported;
 use crate::profile::table::Index;
 use crate::resource::{Resource, Value};
 
@@ -51,20 +52,24 @@ pub(super) fn encode_json(batch: &ProfileBatch) -> String {
 fn request(sink: &mut impl Sink, batch: &ProfileBatch) {
     match batch.profiles() {
         [] => {}
-        [only] => {
-            resource_profiles(sink, batch, |sink| profile(sink, only, &mut Own));
-            dictionary(sink, only.dictionary());
-        }
+        [only] => fields(sink, batch, only.dictionary(), &[Numbers::own(only)]),
         several => {
             let mut shared = Dictionary::default();
-            resource_profiles(sink, batch, |sink| {
-                for one in several {
-                    profile(sink, one, &mut Import::new(one.dictionary(), &mut shared));
-                }
-            });
-            dictionary(sink, &shared);
+            let numbers: Vec<_> = several.iter().map(|one| Numbers::imported(one, &mut shared)).collect();
+            fields(sink, batch, &shared, &numbers);
         }
     }
+}
+
+/// The fields of the request, given the dictionary and what each profile has which numbers in it.
+fn fields(sink: &mut impl Sink, batch: &ProfileBatch, tables: &Dictionary, numbers: &[Numbers<'_>]) {
+    let order = Order::of(tables);
+    resource_profiles(sink, batch, |sink| {
+        for (one, numbers) in batch.profiles().iter().zip(numbers) {
+            profile(sink, one, numbers, &order);
+        }
+    });
+    dictionary(sink, tables, &order);
 }
 
 /// The one `ResourceProfiles`, with one `ScopeProfiles` whose profiles `profiles` writes.
@@ -115,40 +120,31 @@ const VALUE: Field = Field(2, "value");
 const STRING_VALUE: Field = Field(1, "stringValue");
 
 /// The `Profile` messages of one profile, in the list `profiles` of `ScopeProfiles`.
-fn profile(sink: &mut impl Sink, profile: &Profile, numbers: &mut impl Numbering) {
-    let labels: Vec<Labels> = profile.labels().rows().iter().map(|row| numbered(row, numbers)).collect();
-    let mut samples = profile.exported().peekable();
+fn profile(sink: &mut impl Sink, profile: &Profile, numbers: &Numbers<'_>, order: &Order) {
+    let [sample_type, period_type] = numbers.types;
+    let mut samples = order.samples(profile, numbers).peekable();
     while samples.peek().is_some() {
         sink.item(PROFILES, |sink| {
-            let [sample_type, period_type] = profile.types().map(|kind| numbers.value_type(kind));
             value_type(sink, Field(1, "sampleType"), sample_type);
             all(sink, Field(2, "samples"), samples.by_ref().take(MAX_SAMPLES), |sink, one| {
-                sample(sink, &one, &labels, numbers);
+                sample(sink, &one, numbers, order);
             });
             sink.fixed64(Field(3, "timeUnixNano"), profile.start_unix_nanos());
             let duration = u64::try_from(profile.duration().as_nanos()).unwrap_or(u64::MAX);
             sink.number64(Field(4, "durationNano"), duration);
             value_type(sink, Field(5, "periodType"), period_type);
             sink.number64(Field(6, "period"), signed(profile.period_nanos()));
-            if profile.comment() != AttributeIndex::default() {
-                sink.numbers32(Field(11, "attributeIndices"), [row(numbers.attribute(profile.comment()))]);
+            if numbers.comment != AttributeIndex::default() {
+                sink.numbers32(Field(11, "attributeIndices"), [row(numbers.comment)]);
             }
         });
     }
 }
 
-/// `labels` with the numbers that its rows have where they are written.
-fn numbered(labels: &Labels, numbers: &mut impl Numbering) -> Labels {
-    Labels {
-        link: numbers.link(labels.link),
-        attributes: labels.attributes.iter().map(|index| numbers.attribute(*index)).collect(),
-    }
-}
-
 /// `Sample`
-fn sample(sink: &mut impl Sink, sample: &Exported, labels: &[Labels], numbers: &mut impl Numbering) {
-    sink.number32(Field(1, "stackIndex"), row(numbers.stack(sample.stack)));
-    if let Some(labels) = labels.get(LabelsIndex::position(sample.labels)) {
+fn sample(sink: &mut impl Sink, sample: &Exported, numbers: &Numbers<'_>, order: &Order) {
+    sink.number32(Field(1, "stackIndex"), order.stacks.number(numbers.stack(sample.stack)));
+    if let Some(labels) = numbers.labels.get(sample.labels.position()) {
         sink.numbers32(Field(2, "attributeIndices"), labels.attributes.iter().map(|index| row(*index)));
         sink.number32(Field(3, "linkIndex"), row::<LinkIndex>(labels.link));
     }
@@ -167,14 +163,16 @@ fn value_type(sink: &mut impl Sink, field: Field, value_type: ValueType) {
 ///
 /// What the locations of the mappings carry is said by attributes that only mappings have. They are settled only now,
 /// when all profiles are in, and come after the rows of the tables.
-fn dictionary(sink: &mut impl Sink, dictionary: &Dictionary) {
+fn dictionary(sink: &mut impl Sink, dictionary: &Dictionary, order: &Order) {
     let details = Details::of(dictionary);
     sink.message(Field(2, "dictionary"), |sink| {
         let mappings = (0..).zip(dictionary.mappings.rows());
         all(sink, Field(1, "mappingTable"), mappings, |sink, (number, row)| {
             mapping(sink, row, details.numbers(dictionary.detail(MappingIndex::from_row(number))));
         });
-        all(sink, Field(2, "locationTable"), dictionary.locations.rows(), location);
+        all(sink, Field(2, "locationTable"), order.locations.indices(), |sink, index| {
+            location(sink, dictionary.locations.get(*index));
+        });
         all(sink, Field(3, "functionTable"), dictionary.functions.rows(), function);
         all(
             sink,
@@ -191,8 +189,9 @@ fn dictionary(sink: &mut impl Sink, dictionary: &Dictionary) {
         let strings = dictionary.strings.rows().iter().map(|string| &**string);
         sink.strings(Field(5, "stringTable"), strings.chain(details.new_strings.iter().copied()));
         attributes(sink, dictionary, &details);
-        all(sink, Field(7, "stackTable"), dictionary.stacks.rows(), |sink, stack| {
-            sink.numbers32(Field(1, "locationIndices"), stack.iter().map(|location| row(*location)));
+        all(sink, Field(7, "stackTable"), order.stacks.indices(), |sink, index| {
+            let stack = dictionary.stacks.get(*index).iter();
+            sink.numbers32(Field(1, "locationIndices"), stack.map(|at| order.locations.number(*at)));
         });
     });
 }

@@ -116,7 +116,12 @@ fn varint(mut value: u64) -> ([u8; 10], usize) {
     (bytes, width)
 }
 
-#[cfg(test)]
+/// How many bytes a variable-length number has.
+pub(super) fn width(value: u64) -> usize {
+    varint(value).1
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use profile_proto::common::v1::{AnyValue, KeyValue, any_value::Value};

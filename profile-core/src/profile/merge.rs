@@ -10,23 +10,25 @@ use super::dictionary::{
 };
 use super::sample::{ContextRow, Labels, Profile, Sample};
 use super::table::Index;
+use std::borrow::Cow;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How the rows of a profile's tables are numbered where they are written.
-pub(crate) trait Numbering {
-    fn value_type(&mut self, value_type: ValueType) -> ValueType;
-    fn stack(&mut self, stack: StackIndex) -> StackIndex;
-    fn link(&mut self, link: LinkIndex) -> LinkIndex;
-    fn attribute(&mut self, attribute: AttributeIndex) -> AttributeIndex;
+/// The numbers that what a profile's samples refer to have in the tables that are written.
+pub(crate) struct Numbers<'a> {
+    /// What a weight counts, and what the period is measured in.
+    pub(crate) types: [ValueType; 2],
+    /// By [`LabelsIndex`](super::sample::LabelsIndex).
+    pub(crate) labels: Cow<'a, [Labels]>,
+    /// The attribute that holds the notes, or 0.
+    pub(crate) comment: AttributeIndex,
+    /// `None` where the profile's own tables are written.
+    stacks: Option<Copied<StackIndex>>,
 }
 
-/// The numbering of a profile whose own tables are written.
-pub(crate) struct Own;
-
-/// The numbering of a profile whose rows are copied into `into`.
-pub(crate) struct Import<'a> {
+/// Copies rows of one dictionary into another.
+struct Import<'a> {
     from: &'a Dictionary,
     into: &'a mut Dictionary,
     strings: Copied<StringIndex>,
@@ -93,9 +95,7 @@ impl Profile {
             let context = contexts.get_or(sample.context, || {
                 let row = from.contexts.get(sample.context);
                 let labels = from.labels.get(row.labels);
-                let link = import.link(labels.link);
-                let attributes = labels.attributes.iter().map(|index| import.attribute(*index)).collect();
-                let labels = self.labels.intern(Labels { link, attributes });
+                let labels = self.labels.intern(import.labels(labels));
                 self.contexts.intern(ContextRow { context: row.context, labels })
             });
             self.samples.push(Sample { stack, context, weight: rescale.weight(sample.weight) });
@@ -128,27 +128,37 @@ impl Rescale {
     }
 }
 
-impl Numbering for Own {
-    fn value_type(&mut self, value_type: ValueType) -> ValueType {
-        value_type
+impl<'a> Numbers<'a> {
+    /// Those of a profile whose own tables are written.
+    pub(crate) fn own(profile: &'a Profile) -> Self {
+        Self {
+            types: profile.types(),
+            labels: Cow::Borrowed(profile.labels().rows()),
+            comment: profile.comment(),
+            stacks: None,
+        }
     }
 
-    fn stack(&mut self, stack: StackIndex) -> StackIndex {
-        stack
+    /// Those of a profile of which all that its samples refer to is copied into `into`.
+    pub(crate) fn imported(profile: &'a Profile, into: &mut Dictionary) -> Self {
+        let mut import = Import::new(&profile.dictionary, into);
+        let types = profile.types().map(|kind| import.value_type(kind));
+        let labels = profile.labels.rows().iter().map(|row| import.labels(row)).collect();
+        let comment = import.attribute(profile.comment);
+        for sample in &profile.samples {
+            import.stack(sample.stack);
+        }
+        Self { types, labels, comment, stacks: Some(import.stacks) }
     }
 
-    fn link(&mut self, link: LinkIndex) -> LinkIndex {
-        link
-    }
-
-    fn attribute(&mut self, attribute: AttributeIndex) -> AttributeIndex {
-        attribute
+    /// The row of a stack of the profile.
+    pub(crate) fn stack(&self, index: StackIndex) -> StackIndex {
+        self.stacks.as_ref().map_or(index, |copied| copied.known(index).unwrap_or_default())
     }
 }
 
 impl<'a> Import<'a> {
-    /// Copies from `from` into `into`.
-    pub(crate) fn new(from: &'a Dictionary, into: &'a mut Dictionary) -> Self {
+    fn new(from: &'a Dictionary, into: &'a mut Dictionary) -> Self {
         Self {
             strings: Copied::of(from.strings.len()),
             functions: Copied::of(from.functions.len()),
@@ -208,9 +218,14 @@ impl<'a> Import<'a> {
         };
         self.locations.set(index, self.into.locations.intern(copy))
     }
-}
 
-impl Numbering for Import<'_> {
+    fn labels(&mut self, labels: &Labels) -> Labels {
+        Labels {
+            link: self.link(labels.link),
+            attributes: labels.attributes.iter().map(|index| self.attribute(*index)).collect(),
+        }
+    }
+
     fn value_type(&mut self, value_type: ValueType) -> ValueType {
         ValueType { kind: self.string(value_type.kind), unit: self.string(value_type.unit) }
     }

@@ -168,17 +168,32 @@ impl Profile {
 
     /// The samples as they are exported: one for each pair of stack and labels.
     pub(crate) fn exported(&self) -> impl Iterator<Item = Exported> {
-        self.runs().map(|(labels, run)| Exported {
-            stack: run.first().map_or_else(StackIndex::default, |sample| sample.stack),
-            labels,
-            weight: run.iter().fold(0, |sum, sample| sum.saturating_add(sample.weight)),
-        })
+        self.runs().map(Exported::of)
+    }
+
+    /// The same, sorted by `key`.
+    pub(crate) fn exported_by<K: Ord>(&self, key: impl Fn(&Exported) -> K) -> impl Iterator<Item = Exported> {
+        let mut starts: Vec<u32> = Vec::new();
+        let mut start = 0;
+        for (_, run) in self.runs() {
+            starts.push(start);
+            start = start.saturating_add(run.len() as u32);
+        }
+        let one = |start: &u32| self.runs_from(*start as usize).next().map(Exported::of);
+        starts.sort_by_key(|start| one(start).map(|one| key(&one)));
+        starts.into_iter().filter_map(move |start| self.runs_from(start as usize).next().map(Exported::of))
     }
 
     /// The runs of samples that become one exported sample each.
     pub(super) fn runs(&self) -> impl Iterator<Item = (LabelsIndex, &[Sample])> {
+        self.runs_from(0)
+    }
+
+    /// Those from the sample at `start` on, which must be the first of a run.
+    fn runs_from(&self, start: usize) -> impl Iterator<Item = (LabelsIndex, &[Sample])> {
         let identity = |sample: &Sample| (sample.stack, self.contexts.get(sample.context).labels);
-        self.samples
+        let samples = self.samples.get(start..).unwrap_or_default();
+        samples
             .chunk_by(move |a, b| identity(a) == identity(b))
             .filter_map(move |run| run.first().map(|first| (identity(first).1, run)))
     }
@@ -204,6 +219,16 @@ impl Profile {
     /// The labels at `index`.
     pub(super) fn row_of_context(&self, index: ContextIndex) -> &ContextRow {
         self.contexts.get(index)
+    }
+}
+
+impl Exported {
+    fn of((labels, run): (LabelsIndex, &[Sample])) -> Self {
+        Self {
+            stack: run.first().map_or_else(StackIndex::default, |sample| sample.stack),
+            labels,
+            weight: run.iter().fold(0, |sum, sample| sum.saturating_add(sample.weight)),
+        }
     }
 }
 
