@@ -12,8 +12,8 @@ use super::window::{
 };
 use crate::context::SpanId;
 use hashbrown::hash_map::EntryRef;
-use hashbrown::{HashMap, HashTable};
-use std::hash::{BuildHasher, RandomState};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const MAX_FRAMES: usize = 1 << 20;
 /// The sums of one window.
 #[derive(Debug, Default)]
 pub(super) struct Aggregator {
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     stacks: Vec<RawStack>,
     stack_index: HashTable<u32>,
     addresses: Vec<u64>,
@@ -53,6 +53,8 @@ const NO_CONTEXT: ContextIndex = ContextIndex(0);
 
 #[derive(Debug)]
 struct RawStack {
+    /// So that a table that grows need not read the stacks again.
+    hash: u64,
     /// Where its addresses lie.
     place: Range<usize>,
     /// Where its frames lie: as many, or fewer if it cannot be told what an address belongs to.
@@ -133,11 +135,10 @@ impl Aggregator {
         if sums.holds() {
             *self = sums.split_off_held();
         }
-        let frames = &sums.frames;
-        let stack = |raw: &RawStack| Stack {
-            frames: frames.get(raw.frames.clone()).unwrap_or_default().into(),
-            end: raw.end,
-        };
+        // Each stack's frames follow those of the stack before it: they are handed out in turn, not copied.
+        let mut frames = sums.frames.into_iter();
+        let stack =
+            |raw: &RawStack| Stack { frames: frames.by_ref().take(raw.frames.len()).collect(), end: raw.end };
         let sample = |((stack, context), weight)| WindowSample { stack, context, weight };
         let mut window = Window {
             start_unix_nanos,
@@ -209,25 +210,25 @@ impl Aggregator {
         self.addresses.extend_from_slice(addresses);
         let is_sure = self.resolve(addresses, view);
         self.stacks.push(RawStack {
+            hash,
             place: start..self.addresses.len(),
             frames: first_frame..self.frames.len(),
             taken_end: head.end,
             end: if is_sure { head.end } else { StackEnd::NoRule },
             view: seen,
         });
-        let (stacks, all, hasher) = (&self.stacks, &self.addresses, &self.hasher);
-        self.stack_index.insert_unique(hash, index, |index| {
-            let known = &stacks[*index as usize];
-            hasher.hash_one((known.taken_end, known.view, &all[known.place.clone()]))
-        });
+        let stacks = &self.stacks;
+        let hash_of = |index: &u32| stacks.get(*index as usize).map_or(0, |known| known.hash);
+        self.stack_index.insert_unique(hash, index, hash_of);
         Some(StackIndex(index))
     }
 
     /// Appends the frames of a stack. `false` if they end early: at an address of which it cannot be told what it belongs
     /// to, or for which there was no unwind rule yet. Either way its callers are not sure.
     fn resolve(&mut self, addresses: &[u64], view: Option<View<'_>>) -> bool {
+        let mut finder = view.map(View::finder);
         for (number, address) in addresses.iter().enumerate() {
-            let place = view.map_or(Place::Elsewhere, |view| view.find(*address));
+            let place = finder.as_mut().map_or(Place::Elsewhere, |finder| finder.find(*address));
             let is_last = number + 1 == addresses.len();
             let module = match place {
                 Place::In(module) | Place::New(module) => Some(Arc::clone(module)),
