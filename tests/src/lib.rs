@@ -32,3 +32,8 @@ pub mod skip;
 pub mod view;
 
 pub use error::{Error, Result};
+
+/// The examples in the documentation of `#[profiled]`.
+#[cfg(doctest)]
+#[doc = include_str!("../../profile-macros/src/profiled.md")]
+pub struct Profiled;

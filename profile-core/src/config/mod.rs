@@ -155,4 +155,5 @@ pub fn check_frequency(frequency: u32) -> Result<u32> {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))] // whose build has no dev-dependencies
 mod tests;

@@ -100,6 +100,7 @@ impl FromStr for TraceParent {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))] // whose build has no dev-dependencies
 mod tests {
     use super::*;
     use proptest::prelude::*;

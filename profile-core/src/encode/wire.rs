@@ -121,7 +121,8 @@ pub(super) fn width(value: u64) -> usize {
     varint(value).1
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))] // whose build has no dev-dependencies
 mod tests {
     use super::*;
     use profile_proto::common::v1::{AnyValue, KeyValue, any_value::Value};

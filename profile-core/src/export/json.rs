@@ -167,6 +167,7 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))] // whose build has no dev-dependencies
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -77,6 +77,7 @@ fn inode_of(_: &fs::Metadata) -> u64 {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))] // whose build has no dev-dependencies
 mod tests {
     use super::*;
     use std::io::Write;

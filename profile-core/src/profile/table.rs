@@ -153,6 +153,7 @@ impl<I, T: fmt::Debug> fmt::Debug for Table<I, T> {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))] // whose build has no dev-dependencies
 mod tests {
     use super::*;
     use proptest::prelude::*;

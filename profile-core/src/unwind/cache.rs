@@ -57,6 +57,7 @@ impl std::fmt::Debug for RuleCache {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))] // whose build has no dev-dependencies
 mod tests {
     use super::*;
     use proptest::prelude::*;

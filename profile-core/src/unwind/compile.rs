@@ -210,4 +210,5 @@ fn push(rows: &mut Vec<Row>, row: Row) {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))] // whose build has no dev-dependencies
 mod tests;

@@ -170,6 +170,7 @@ impl RuleTable {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))] // whose build has no dev-dependencies
 mod tests {
     use super::super::arch::{Aarch64, X86_64};
     use super::*;

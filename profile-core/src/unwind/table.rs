@@ -92,6 +92,7 @@ impl ModuleTable {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))] // whose build has no dev-dependencies
 mod tests {
     use super::*;
     use proptest::prelude::*;

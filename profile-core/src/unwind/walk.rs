@@ -274,4 +274,5 @@ impl<M: Fn(u64) -> u64> Memory<'_, M> {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))] // whose build has no dev-dependencies
 mod tests;
