@@ -60,6 +60,8 @@ fn one_file_of_each_format_holds_everything_since_the_start() {
     }
     assert_eq!(folded_weight(&directory.join("cpu.folded")), 1 + 2 + 3);
     let otlp = fs::read(directory.join("cpu.otlp")).unwrap();
+    let why = "the file is one profile of all the time since the start";
+    export_support::conformance::assert_conforms_but(&otlp, &[("window", why)]);
     let otlp = ExportProfilesServiceRequest::decode(otlp.as_slice()).unwrap();
     let [profile] = otlp.resource_profiles[0].scope_profiles[0].profiles.as_slice() else {
         panic!("{otlp:?}")

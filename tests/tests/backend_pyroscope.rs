@@ -6,12 +6,12 @@ use profile_core::export::{
     BatchProfileProcessor, OtlpHttpExporter, OtlpSettings, ProfileExporter, ProfileProcessor,
     PyroscopeExporter, PyroscopeSettings,
 };
-use profile_core::profile::{Profile, SampleView};
+use profile_core::profile::{Profile, ProfileBatch, SampleView};
 use profile_core::resource::{Resource, Value};
 use profile_layer::Profiler;
 use profile_tests::clock::{burn, unix_nanos};
 use profile_tests::peers::{CPU_PROFILE, Collector, Flamegraph, Pyroscope, Selector, poll};
-use profile_tests::{Result, fixture, http};
+use profile_tests::{Result, conformance, fixture, http};
 use prost::Message as _;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -148,6 +148,13 @@ fn two_requests() -> Arc<Profile> {
 fn send(profile: &Arc<Profile>, service: &str, exporter: impl ProfileExporter + 'static) {
     let mut resource = Resource::empty();
     resource.set("service.name", Value::String(service.to_owned()));
+    let resource = Arc::new(resource);
+    let mut violations = conformance::check_bytes(
+        &ProfileBatch::new(Arc::clone(&resource), vec![Arc::clone(profile)]).to_otlp(),
+    );
+    // It was collected in one window, however long the work took.
+    violations.retain(|violation| violation.rule != "window");
+    conformance::assert_none(&violations);
     let processor =
         BatchProfileProcessor::builder().with_resource(resource).with_exporter(exporter).build().unwrap();
     processor.on_profile(Arc::clone(profile));

@@ -21,8 +21,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[path = "../../../tests/src/conformance/mod.rs"]
+pub mod conformance;
 #[cfg(feature = "otlp-http")]
 pub mod http;
+mod payloads;
+
+pub use payloads::Payloads;
 
 /// Far longer than anything takes that works, and far shorter than a test runner's patience.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -167,6 +172,7 @@ pub struct Server {
 struct Shared {
     state: Mutex<State>,
     closing: Condvar,
+    payloads: Payloads,
 }
 
 #[derive(Default)]
@@ -265,7 +271,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Mutex::new(State { script: script.into_iter().collect(), ..State::default() });
-        let shared = Arc::new(Shared { state, closing: Condvar::new() });
+        let shared = Arc::new(Shared { state, closing: Condvar::new(), payloads: Payloads::default() });
         let for_thread = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -329,6 +335,7 @@ impl Drop for Server {
         self.shared.lock().closed = true;
         self.shared.closing.notify_all();
         drop(TcpStream::connect(("127.0.0.1", self.port)));
+        self.shared.payloads.assert_conform();
     }
 }
 
@@ -358,6 +365,9 @@ impl Shared {
         let mut body = vec![0; read];
         reader.read_exact(&mut body).ok()?;
         let request = Request { head, body, at: Instant::now() };
+        if request.body.len() == length.unwrap_or(0) {
+            self.payloads.check(&request);
+        }
         let answer = self.answer(&step, &request);
         self.lock().requests.push(request);
         let stream = reader.get_mut();

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)] // test helpers; no file uses all of them
 
+#[path = "../../../tests/src/conformance/mod.rs"]
 pub mod conformance;
 pub mod pprof_reader;
 pub mod windows;
@@ -10,8 +11,14 @@ use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfil
 use prost::Message;
 use std::process::Command;
 
-/// Reads OTLP bytes with a decoder that is not ours.
+/// Reads OTLP bytes, which must be as their receivers want them, with a decoder that is not ours.
 pub fn decode(bytes: &[u8]) -> ExportProfilesServiceRequest {
+    decode_but(bytes, &[])
+}
+
+/// As [`decode`], of bytes that cannot obey some rules: their names, each with the reason.
+pub fn decode_but(bytes: &[u8], exceptions: &[(&str, &str)]) -> ExportProfilesServiceRequest {
+    conformance::assert_conforms_but(bytes, exceptions);
     ExportProfilesServiceRequest::decode(bytes).unwrap()
 }
 

@@ -5,6 +5,7 @@
 
 use super::Checker;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::profiles::v1development::{Profile, ProfilesDictionary, ValueType};
 
 /// Which entries were reached, one flag for each.
@@ -22,9 +23,12 @@ struct Reached<'a> {
 impl Checker<'_> {
     pub(super) fn orphans(&mut self, request: &ExportProfilesServiceRequest) {
         let mut reached = Reached::nothing(self.dictionary);
-        let scopes = request.resource_profiles.iter().flat_map(|resource| &resource.scope_profiles);
-        for profile in scopes.flat_map(|scope| &scope.profiles) {
-            reached.profile(profile);
+        for resource in &request.resource_profiles {
+            reached.plain_attributes(resource.resource.iter().flat_map(|resource| &resource.attributes));
+            for scope in &resource.scope_profiles {
+                reached.plain_attributes(scope.scope.iter().flat_map(|scope| &scope.attributes));
+                scope.profiles.iter().for_each(|profile| reached.profile(profile));
+            }
         }
         let tables = [
             ("mapping_table", reached.mappings),
@@ -54,6 +58,16 @@ impl<'a> Reached<'a> {
             strings: vec![false; dictionary.string_table.len()],
             attributes: vec![false; dictionary.attribute_table.len()],
             stacks: vec![false; dictionary.stack_table.len()],
+        }
+    }
+
+    /// References into the table of strings, which another rule forbids to all but the Collector.
+    fn plain_attributes<'b>(&mut self, attributes: impl Iterator<Item = &'b KeyValue>) {
+        for KeyValue { key_strindex, value, .. } in attributes {
+            mark(&mut self.strings, *key_strindex);
+            if let Some(Value::StringValueStrindex(index)) = value.as_ref().and_then(|v| v.value.as_ref()) {
+                mark(&mut self.strings, *index);
+            }
         }
     }
 

@@ -52,10 +52,21 @@ impl<'a> Checker<'a> {
     }
 
     fn service_name(&mut self, place: &str, attributes: &[KeyValue]) {
-        let name = attributes.iter().find(|attribute| attribute.key == "service.name");
-        match name.and_then(|name| name.value.as_ref()?.value.as_ref()) {
-            Some(Value::StringValue(name)) if !name.is_empty() => {}
-            other => self.violation("service-name", place, format_args!("{other:?}")),
+        let strings = &self.dictionary.string_table;
+        let string = |index: i32| strings.get(usize::try_from(index).ok()?).map(String::as_str);
+        let key = |attribute: &KeyValue| match attribute.key_strindex {
+            0 => attribute.key == "service.name",
+            reference => string(reference) == Some("service.name"),
+        };
+        let name = attributes.iter().find(|attribute| key(attribute));
+        let name = name.and_then(|name| name.value.as_ref()?.value.as_ref());
+        let text = match name {
+            Some(Value::StringValue(text)) => Some(text.as_str()),
+            Some(Value::StringValueStrindex(reference)) => string(*reference),
+            _ => None,
+        };
+        if text.is_none_or(str::is_empty) {
+            self.violation("service-name", place, format_args!("{name:?}"));
         }
     }
 

@@ -114,6 +114,51 @@ fn every_rule_has_a_breakage() {
     }
 }
 
+/// The fixture in the form of JSON that our exporter also has to write.
+fn json() -> String {
+    let id = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let request = fixture::profiles();
+    let pool = prost_reflect::DescriptorPool::decode(opentelemetry_proto::DESCRIPTORS).unwrap();
+    let name = "opentelemetry.proto.collector.profiles.v1development.ExportProfilesServiceRequest";
+    let mut message = prost_reflect::DynamicMessage::new(pool.get_message_by_name(name).unwrap());
+    message.transcode_from(&request).unwrap();
+    let mut json = serde_json::to_value(&message).unwrap();
+    let profile = &request.resource_profiles[0].scope_profiles[0].profiles[0];
+    json["resourceProfiles"][0]["scopeProfiles"][0]["profiles"][0]["profileId"] =
+        id(&profile.profile_id).into();
+    for (row, link) in request.dictionary.unwrap().link_table.iter().enumerate().skip(1) {
+        json["dictionary"]["linkTable"][row] =
+            serde_json::json!({ "traceId": id(&link.trace_id), "spanId": id(&link.span_id) });
+    }
+    json.to_string()
+}
+
+#[test]
+fn json_is_read_and_held_against_the_mapping() {
+    let good = json();
+    assert_eq!(check_json(&good), []);
+    assert_eq!(check_body("application/json", good.as_bytes()), []);
+    assert_eq!(decode_json(&good).unwrap(), fixture::profiles());
+    let expect = |rules: &[&str], from: &str, to: &str| {
+        assert!(good.contains(from), "{from}");
+        let violations = check_json(&good.replacen(from, to, 1));
+        assert_eq!(fired(&violations), rules.iter().copied().collect(), "{from} {to}: {violations:?}");
+    };
+    expect(&["decodes"], "\"resourceProfiles\"", "\"resource_profile\"");
+    expect(&["decodes"], "\"stringTable\":[", "\"stringTable\":[7,");
+    expect(&["decodes"], "}", "");
+    let trace = fixture::link_a().trace_id;
+    expect(&["decodes"], &trace, "AK92UZEGBwgJCgsMDQ4PFg=="); // base64, as protobuf's own mapping has it
+    expect(&["link-ids"], &trace, &trace[8..]);
+    expect(&["json-mapping"], &trace, &trace.to_uppercase());
+    expect(&["json-mapping"], "\"resourceProfiles\"", "\"resource_profiles\"");
+    expect(&["json-mapping"], "\"period\":\"10000000\"", "\"period\":10000000");
+    expect(&["json-mapping"], "\"period\":", "\"droppedAttributesCount\":0,\"period\":");
+    assert_eq!(fired(&check_body("application/json", &[0xff])), ["decodes"].into());
+    let spaces = " ".repeat(4 << 20);
+    assert_eq!(fired(&check_json(&(good + &spaces))), ["request-size"].into());
+}
+
 #[test]
 fn bytes() {
     let good = fixture::profiles().encode_to_vec();
@@ -127,6 +172,7 @@ fn bytes() {
     let wrap = |field: u8, message: &[u8]| [&[field << 3 | 2, message.len() as u8], message].concat();
     let old = wrap(1, &wrap(2, &wrap(2, &wrap(2, &old_sample))));
     assert_eq!(fired(&check_bytes(&old)), ["decodes"].into());
+    assert_eq!(check_body("application/x-protobuf", &good), []);
     expect(&["request-size"], "five megabytes in the resource", |request| {
         let long = "x".repeat(2000);
         resource(request).clear();

@@ -5,10 +5,11 @@
 //! sources, so a change builds a new one.
 
 use super::{Go, Peer, accepts, free_ports, loopback, start_with_retry, temp_dir};
-use crate::Result;
 use crate::collector_file::{self, Span};
+use crate::conformance::{self, Violation};
 use crate::error::Context as _;
 use crate::otlp_read::ProfileView;
+use crate::{Error, Result};
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
@@ -80,12 +81,30 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// It did not stop, or its files cannot be read.
+    /// It did not stop, its files cannot be read, or a profile in them breaks a rule of [`conformance`].
     pub fn finish(mut self) -> Result<Received> {
         self.peer.stop()?;
         let read = |name: &str| fs::read_to_string(self.peer.dir().join(name)).context(name);
+        let profiles = read(PROFILES)?;
+        for request in collector_file::requests(&profiles).context(PROFILES)? {
+            let mut violations = conformance::check(&request);
+            violations.retain(|Violation { rule, place, .. }| match *rule {
+                // The file exporter puts keys and texts of resources and scopes into the table of strings,
+                "plain-attributes" => false,
+                // and writes a value that is not there as `{}`.
+                "zero-entry" => place != "attribute_table",
+                _ => true,
+            });
+            let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
+            if !lines.is_empty() {
+                return Err(Error::new(format!(
+                    "{PROFILES}: not as receivers want it: {}",
+                    lines.join("; ")
+                )));
+            }
+        }
         Ok(Received {
-            profiles: collector_file::profiles(&read(PROFILES)?).context(PROFILES)?,
+            profiles: collector_file::profiles(&profiles).context(PROFILES)?,
             spans: collector_file::spans(&read(TRACES)?).context(TRACES)?,
         })
     }

@@ -1,7 +1,7 @@
 //! A scripted OTLP/gRPC server on a real socket, at the level of HTTP/2 frames: what a gRPC library would not let a
 //! server do is here as well.
 
-use super::export_support::Request;
+use super::export_support::{Payloads, Request};
 use h2::server::{Connection, SendResponse, handshake};
 use http::{HeaderMap, HeaderValue, Response};
 use opentelemetry_proto::tonic::collector::profiles::v1development as service;
@@ -62,6 +62,7 @@ struct Shared {
     state: Mutex<State>,
     closing: watch::Receiver<bool>,
     tls: Option<TlsAcceptor>,
+    payloads: Payloads,
 }
 
 #[derive(Default)]
@@ -87,7 +88,8 @@ impl GrpcServer {
         let port = listener.local_addr().unwrap().port();
         let (closing, closed) = watch::channel(false);
         let state = Mutex::new(State { script: script.into_iter().collect(), ..State::default() });
-        let shared = Arc::new(Shared { state, closing: closed, tls: tls.map(TlsAcceptor::from) });
+        let tls = tls.map(TlsAcceptor::from);
+        let shared = Arc::new(Shared { state, closing: closed, tls, payloads: Payloads::default() });
         let for_thread = Arc::clone(&shared);
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -131,6 +133,7 @@ impl GrpcServer {
 impl Drop for GrpcServer {
     fn drop(&mut self) {
         self.closing.send_replace(true);
+        self.shared.payloads.assert_conform();
     }
 }
 
@@ -205,6 +208,7 @@ impl Shared {
             }
         }
         let request = recorded(&head, &body);
+        self.payloads.check(&request);
         if let Step::RefuseAbove(_) = step {
             self.lock().script.push_front(step.clone());
         }

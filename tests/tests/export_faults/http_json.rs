@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfil
 use profile_core::export::{Encoding, OtlpHttpExporter, OtlpSettings, ProfileProcessor};
 use profile_core::profile::ProfileBatch;
 use profile_core::stats::Stats;
-use profile_tests::collector_file;
+use profile_tests::{conformance, otlp_read};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -28,7 +28,8 @@ proptest! {
             prop_assert_eq!(json, "");
         } else {
             let by_protobuf = ExportProfilesServiceRequest::decode(batch.to_otlp().as_slice()).unwrap();
-            prop_assert_eq!(collector_file::read_request(&json).unwrap(), by_protobuf);
+            prop_assert_eq!(conformance::check_json(&json), []);
+            prop_assert_eq!(conformance::decode_json(&json).unwrap(), by_protobuf);
         }
     }
 }
@@ -56,7 +57,8 @@ fn answers_in_json_are_understood_and_so_are_those_in_protobuf() {
     let request = &server.requests()[0];
     assert_eq!(request.header("content-type"), ["application/json"]);
     assert_eq!(request.header("accept"), ["application/json"]);
-    assert_eq!(collector_file::profiles(std::str::from_utf8(&request.body).unwrap()).unwrap().len(), 3);
+    let sent = conformance::decode_json(std::str::from_utf8(&request.body).unwrap()).unwrap();
+    assert_eq!(otlp_read::resolve(&sent).unwrap().len(), 3);
 
     for body in ["", "{}", r#"{"partialSuccess":null}"#, "{", "<html>"] {
         assert_eq!(run(json(body)).0.exported, 3, "{body:?}");
