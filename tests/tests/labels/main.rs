@@ -1,8 +1,9 @@
-//! Which samples carry their span, and why a span has none.
+//! Which samples carry their span, why a span has none, and what of it readers of the exported files see.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 
 mod explain;
 mod policies;
+mod read_back;
 
 use profile_layer::{Profile, ProfileProcessor, Result};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
