@@ -114,7 +114,7 @@ fn profile(number: u64, stacks: u32) -> Arc<Profile> {
     };
     let span = SpanPath::NONE.child("checkout");
     let context = |index: u32| SampleContext {
-        trace_id: TraceId::from_bytes((u128::from(number) << 64 | u128::from(index) + 1).to_be_bytes()),
+        trace_id: TraceId::from_bytes(((u128::from(number) << 64) + u128::from(index) + 1).to_be_bytes()),
         flags: TraceFlags::SAMPLED,
         span_id: SpanId::from_u64(u64::from(index) + 1),
         span,

@@ -314,11 +314,8 @@ fn what_is_malformed() {
         ("authorization", "5ecret\u{e9}"),
         ("host", "5ecret"),
     ] {
-        for builder in [http().with_header(name, value)] {
-            show(format!("{builder:?}"));
-            let error = builder.build().unwrap_err();
-            show(format!("{error} {error:?}"));
-        }
+        let error = http().with_header(name, value).build().unwrap_err();
+        show(format!("{error} {error:?} {:?}", http().with_header(name, value)));
         let error = grpc().with_header(name, value).build().unwrap_err();
         show(format!("{error} {error:?} {:?}", grpc().with_header(name, value)));
         let error = pyroscope().with_header(name, value).build().unwrap_err();

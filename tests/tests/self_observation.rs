@@ -10,6 +10,7 @@ use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMe
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use profile_core::diag;
+use profile_core::profile::Profile;
 use profile_core::stats::StatsSnapshot;
 use profile_layer::{ExportError, ExportReceipt, ProfileBatch, ProfileExporter, Profiler, SpanPath};
 use profile_tests::clock::burn;
@@ -110,14 +111,8 @@ fn exporters_are_not_profiled_or_traced_and_messages_become_events_and_counters_
     let second = profiler.collect(TIMEOUT).unwrap().unwrap();
     assert!(profiler.force_flush(TIMEOUT).unwrap_err().to_string().contains("not today"));
 
-    let inside = |name: &str| -> u64 {
-        let by_name = second.samples().filter(|sample| {
-            sample.frames().filter_map(|frame| frame.function()).any(|function| function.ends_with(name))
-        });
-        by_name.map(|sample| sample.weight()).sum()
-    };
-    let (sent, linked) =
-        (inside("send_request"), second.samples().filter(|sample| sample.context().span != SpanPath::NONE));
+    let sent = weight_inside(&second, "send_request");
+    let linked = second.samples().filter(|sample| sample.context().span != SpanPath::NONE);
     assert!(sent >= 100, "300 ms at 997 Hz: {sent} samples of the exporter's own work");
     assert_eq!(linked.count(), 0, "the exporter's span labels nothing");
     let report = profiler.report();
@@ -160,6 +155,14 @@ fn exporters_are_not_profiled_or_traced_and_messages_become_events_and_counters_
         after.iter().all(|data| values(data).is_empty()),
         "a profiler that is gone is not kept by its metrics"
     );
+}
+
+/// The weight of the samples inside of functions of that name.
+fn weight_inside(profile: &Profile, name: &str) -> u64 {
+    let inside = profile.samples().filter(|sample| {
+        sample.frames().filter_map(|frame| frame.function()).any(|function| function.ends_with(name))
+    });
+    inside.map(|sample| sample.weight()).sum()
 }
 
 /// Every value of our instruments, by name and attributes.

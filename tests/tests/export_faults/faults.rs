@@ -143,11 +143,14 @@ impl Case {
         for (start, weight) in &missing {
             assert_eq!(collected.get(start), Some(weight), "taken in part: {what}");
         }
+        // On a slow machine the last window, which the shutdown closes, may come too late for any destination.
         let dropped = &account.dropped;
+        assert!(self.end == End::Lost || dropped.shutdown <= 1, "{what}");
+        let before = dropped.total() - dropped.shutdown;
         match self.end {
-            End::AtOnce => assert_eq!((dropped.total(), account.retries), (0, 0), "{what}"),
-            End::Again => assert!(dropped.total() == 0 && account.retries >= 1, "{what}"),
-            End::One => assert_eq!((dropped.total(), dropped.rejected), (1, 1), "{what}"),
+            End::AtOnce => assert_eq!((before, account.retries), (0, 0), "{what}"),
+            End::Again => assert!(before == 0 && account.retries >= 1, "{what}"),
+            End::One => assert_eq!((before, dropped.rejected), (1, 1), "{what}"),
             End::Lost => assert_eq!((account.exported, dropped.rejected), (0, 0), "{what}"),
         }
     }
@@ -187,6 +190,36 @@ fn waits() -> u64 {
     line.trim().parse().unwrap()
 }
 
+/// A profiler that gives every window to `recorder` and to `exporters`.
+fn profiler(recorder: &Recorder, stats: &Arc<Stats>, exporters: Vec<Box<dyn ProfileExporter>>) -> Profiler {
+    let retry = RetryPolicy::default()
+        .with_initial_interval(Duration::from_millis(100))
+        .with_max_interval(Duration::from_millis(400));
+    let exporting = BatchProfileProcessor::builder()
+        .with_resource(export_support::resource())
+        .with_stats(Arc::clone(stats))
+        .with_batch_size(1)
+        .with_retry_policy(retry)
+        .with_exporters(exporters);
+    Profiler::builder()
+        .with_frequency(HERTZ)
+        // Longer than the test, which closes them: then none is lost because symbolising, slow in a test, falls behind.
+        .with_window(Duration::from_secs(60))
+        .with_processor(recorder.clone())
+        .with_processor(exporting.build().unwrap())
+        .build()
+        .unwrap()
+}
+
+/// Works for a window; returns how often the work had to wait, and what the process has used when it was done.
+fn window(profiler: &Profiler) -> (u64, Duration) {
+    let before = waits();
+    burn(Duration::from_millis(300)).unwrap();
+    let (waits, cpu) = (waits() - before, process_cpu().unwrap());
+    profiler.collect(PATIENCE).unwrap();
+    (waits, cpu)
+}
+
 #[test]
 fn whatever_servers_do_all_cpu_time_is_delivered_or_counted_as_dropped() {
     // A port that belongs to the near end of a connection: nobody listens there, and nobody else can get it meanwhile.
@@ -194,47 +227,17 @@ fn whatever_servers_do_all_cpu_time_is_delivered_or_counted_as_dropped() {
     let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let mut cases = cases(&Pki::new(), connection.local_addr().unwrap().port());
     let exporters = cases.iter_mut().filter_map(|case| case.exporter.take()).collect();
-
     let (recorder, stats) = (Recorder::default(), Stats::new());
-    let retry = RetryPolicy::default()
-        .with_initial_interval(Duration::from_millis(100))
-        .with_max_interval(Duration::from_millis(400));
-    let exporting = BatchProfileProcessor::builder()
-        .with_resource(export_support::resource())
-        .with_stats(Arc::clone(&stats))
-        .with_batch_size(1)
-        .with_retry_policy(retry)
-        .with_exporters(exporters);
     let start = process_cpu().unwrap();
-    let profiler = Profiler::builder()
-        .with_frequency(HERTZ)
-        // Windows are closed below: then none can be lost because symbolising, slow in a test, falls behind.
-        .with_window(Duration::from_secs(60))
-        .with_processor(recorder.clone())
-        .with_processor(exporting.build().unwrap())
-        .build()
-        .unwrap();
-    let mut waits = 0;
-    let window = || {
-        let before = self::waits();
-        burn(Duration::from_millis(300)).unwrap();
-        let waits = self::waits() - before;
-        let cpu = process_cpu().unwrap();
-        profiler.collect(PATIENCE).unwrap();
-        (waits, cpu)
-    };
-    let mut cpu = start;
-    for _ in 0..WINDOWS {
-        let waited;
-        (waited, cpu) = window();
-        waits += waited;
-    }
-    let (cpu, windows) = (cpu - start, recorder.collected());
+    let profiler = profiler(&recorder, &stats, exporters);
+    let worked: Vec<_> = (0..WINDOWS).map(|_| window(&profiler)).collect();
+    let windows = recorder.collected();
+
     for case in cases.iter().filter(|case| case.end != End::Lost) {
         let server = case.server.as_ref().unwrap();
         wait_until(&format!("the end of the script: {}", case.what), || {
             server.script_is_over() || {
-                window();
+                window(&profiler);
                 false
             }
         });
@@ -249,9 +252,12 @@ fn whatever_servers_do_all_cpu_time_is_delivered_or_counted_as_dropped() {
     for (case, account) in cases.iter().zip(&stats.snapshot().exporters) {
         case.check(account, &collected);
     }
-    assert!(waits < windows.len() as u64, "{waits} waits in {} windows", windows.len());
+    let waits: u64 = worked.iter().map(|(waits, _)| waits).sum();
+    let cpu = worked[WINDOWS - 1].1 - start;
     let weight: i64 = windows.values().sum();
     let ratio = weight as f64 / f64::from(HERTZ) / cpu.as_secs_f64();
+    println!("{waits} waits in {WINDOWS} windows; {cpu:?} of CPU time, sampled {ratio:.3} of it");
+    assert!(waits < WINDOWS as u64, "{waits} waits in {WINDOWS} windows");
     // What the profiler itself uses before it starts, and until its first look at a thread, is in no sample.
     assert!((0.85..1.1).contains(&ratio), "{weight} samples in {cpu:?} of CPU time: {ratio}");
 }

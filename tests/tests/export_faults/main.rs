@@ -3,7 +3,7 @@
 //! dropped is all that was given.
 #![allow(unexpected_cfgs)] // In a file of another crate, about that crate's features.
 #![allow(unreachable_pub)]
-#![allow(clippy::unwrap_used, clippy::panic)] // In helpers too, which clippy does not take for tests.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // In helpers too, which clippy does not take for tests.
 
 mod any_server;
 #[path = "../../../profile-core/tests/export_support/mod.rs"]
