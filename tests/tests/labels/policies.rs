@@ -2,6 +2,7 @@
 
 use crate::{Keep, TIMEOUT, turn};
 use profile_layer::{ErrorKind, Profiler, SampleContext, SpanId, TraceParent};
+use profile_tests::accuracy::until_stacks_are_whole;
 use profile_tests::clock::{burn, process_cpu, unix_nanos};
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
@@ -54,6 +55,7 @@ fn samples_of_slow_requests_keep_their_labels_and_times_and_totals_stay_true() {
     let least = 2500 * MS;
     let builder = Profiler::builder().with_frequency(997).with_window(1000 * MS).with_processor(kept.clone());
     let profiler = builder.with_min_span_duration(least).build().unwrap();
+    until_stacks_are_whole(&profiler);
     let subscriber = tracing_subscriber::registry().with(profiler.layer());
     // By id: when each of the two hot functions of a slow request began and ended.
     let mut slow: HashMap<SpanId, [(u64, u64); 2]> = HashMap::new();
@@ -126,6 +128,7 @@ fn what_is_not_known_when_the_profiler_stops_is_counted() {
     let kept = Keep::default();
     let builder = Profiler::builder().with_frequency(997).with_processor(kept.clone());
     let profiler = builder.with_min_span_duration(60_000 * MS).build().unwrap();
+    until_stacks_are_whole(&profiler);
     let subscriber = tracing_subscriber::registry().with(profiler.layer());
     tracing::subscriber::with_default(subscriber, || {
         let _request = info_span!("under way").entered();
@@ -160,6 +163,7 @@ fn only_sampled_traces_and_chosen_names_keep_their_labels() {
     let kept = Keep::default();
     let builder = Profiler::builder().with_frequency(997).with_processor(kept.clone());
     let profiler = builder.with_sampled_only().build().unwrap();
+    until_stacks_are_whole(&profiler);
     let layer = profiler.layer().with_span_names(["sampled", "unsampled"]);
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
         let sampled = info_span!("sampled");
