@@ -8,7 +8,7 @@
 #[path = "../../profile-core/tests/export_support/mod.rs"]
 mod export_support;
 
-use export_support::{PATIENCE, Server, Step, account, processor, wait_until};
+use export_support::{PATIENCE, account, processor, wait_until};
 use profile_core::collector::{
     ContextIndex, Frame, SampleContext, Stack, StackEnd, StackIndex, Window, WindowSample,
 };
@@ -196,8 +196,8 @@ fn what_waits_stays_within_the_bound(stacks: u32, bound: usize) {
 }
 
 /// A destination for each way to be dead, over each transport.
-fn dead_destinations(hanging: &Server, nobody: u16) -> Vec<Box<dyn ProfileExporter>> {
-    let urls = [hanging.url(), format!("http://127.0.0.1:{nobody}")];
+fn dead_destinations(hanging: u16, nobody: u16) -> Vec<Box<dyn ProfileExporter>> {
+    let urls = [hanging, nobody].map(|port| format!("http://127.0.0.1:{port}"));
     let http = |url: &String| {
         let builder = OtlpHttpExporter::builder().with_settings(OtlpSettings::default());
         Box::new(builder.with_endpoint(url).with_timeout(PATIENCE).build().unwrap())
@@ -214,16 +214,17 @@ fn dead_destinations(hanging: &Server, nobody: u16) -> Vec<Box<dyn ProfileExport
 /// Thousands of profiles for destinations that take none: after the queues are full, memory stays as it is.
 fn memory_is_flat_while_destinations_are_dead() {
     const PROFILES: usize = 4000;
-    let hanging = Server::start(vec![Step::Hang; 100]);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    // The system accepts connections for it, and nobody reads what comes over them.
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+    // A port that belongs to the near end of a connection: nobody listens there.
+    let connection = TcpStream::connect(hanging.local_addr().unwrap()).unwrap();
     let nobody = connection.local_addr().unwrap().port();
     let stats = Stats::new();
     // A copy of its own for each window, without the time it takes to build one.
     let copies: Vec<_> = (0..8).map(|number| profile(number, 100 + 20 * number as u32)).collect();
     let copy = |number: usize| Arc::new(Profile::clone(&copies[number % copies.len()]));
     let before = used();
-    let exporters = dead_destinations(&hanging, nobody);
+    let exporters = dead_destinations(hanging.local_addr().unwrap().port(), nobody);
     let processor = processor(&stats).with_exporters(exporters).build().unwrap();
     let (mut early, mut late) = (0, 0);
     for number in 0..PROFILES {
