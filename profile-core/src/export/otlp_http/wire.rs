@@ -1,8 +1,8 @@
 //! Past the log of the HTTP client: at the level `trace` it logs every byte that it writes, and at `debug` the URL.
 //!
 //! So it is not told the secrets: instead of the headers it gets one line that stands for them, and a URL without its
-//! query. They are put in between the client and the connection. The client's interface for that is not under its promise
-//! of stable versions; nothing else here depends on it.
+//! query. They are put in between the client and the connection. The client keeps its interface for that stable
+//! within a minor version only, which is why `Cargo.toml` names one; nothing else here depends on it.
 
 use super::super::endpoint::Endpoint;
 use super::super::headers::Headers;
