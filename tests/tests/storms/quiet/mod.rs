@@ -123,8 +123,9 @@ pub(crate) fn timers() {
     assert!(own > 0 && own < counts.at_work, "{own} of {} on a stack for signals", counts.at_work);
     let early = figures.of(|row| row.is_unready() && !row.span.is_empty());
     let scoped = figures.of(|row| row.is_labelled && row.region.ends_with("in_scope") && row.span == "inner");
+    // Where the tables are ready at once, there are none before them.
     println!("{early:.2?} before the tables were ready, {scoped:.2?} in a span, a region and under labels");
-    assert!(early > Duration::ZERO && scoped > figures.cpu / 10);
+    assert!(scoped > figures.cpu / 10);
 }
 
 static OVER: AtomicBool = AtomicBool::new(false);
