@@ -6,11 +6,13 @@ mod json;
 mod order;
 mod otlp;
 mod pprof;
+mod sections;
 mod sink;
 mod size;
 mod wire;
 
 use crate::profile::{Profile, ProfileBatch};
+pub(crate) use sections::gzip;
 use std::borrow::Cow;
 
 impl ProfileBatch {

@@ -3,15 +3,17 @@
 //! The order of a table is the writer's choice: rows are referred to by number. Compressors copy what they have seen within
 //! the last 32 KiB, so what is alike should be neighbours:
 //!
-//! * Locations that are in many stacks come first: low numbers are a byte shorter.
-//! * Stacks of as many bytes follow one another, in the order of their outer frames: each is mostly a copy of the one
-//!   before, its length included, up to the frames near the leaf.
+//! * Locations that are in many stacks have the short numbers, one byte for the first 127. Those with numbers of one length
+//!   are in the order of their addresses.
+//! * Stacks of as many bytes follow one another, in the order of these bytes from the last one on: each is mostly a copy of
+//!   the one before, its length included, up to the frames near the leaf. What counts are the bytes that their locations
+//!   would have if all were numbered by use.
 //! * Samples of one label set and one weight follow one another: they differ in the number of the stack only, which grows.
 //!
 //! Only numbers are kept for this, four bytes a row or a sample, and no copies. What is read back and written again keeps
 //! its order. How many bytes it saves: `tests/encode_size.rs`.
 
-use super::wire::width;
+use super::wire::{varint, width};
 use crate::profile::Profile;
 use crate::profile::dictionary::{Dictionary, LocationIndex, StackIndex};
 use crate::profile::merge::Numbers;
@@ -42,17 +44,23 @@ impl Order {
                 *uses = uses.saturating_add(1);
             }
         }
-        let by_uses = |index: &LocationIndex| Reverse(at(&uses, *index));
-        let locations = Permutation::sorted(uses.len(), |a, b| by_uses(a).cmp(&by_uses(b)));
-        let outer_first = |index: StackIndex| {
-            let stack = dictionary.stacks.get(index);
-            stack.iter().rev().map(|location| locations.number(*location))
+        let address = |index: &LocationIndex| {
+            let location = dictionary.locations.get(*index);
+            (location.mapping, location.address)
         };
-        let bytes = |index| outer_first(index).map(|number| width(number.into())).sum::<usize>();
+        let by_uses = |index: &LocationIndex| (Reverse(at(&uses, *index)), address(index));
+        let ranks = Permutation::sorted(uses.len(), |a, b| by_uses(a).cmp(&by_uses(b)));
+        let place = |index: &LocationIndex| (width(ranks.number(*index).into()), address(index));
+        let locations = Permutation::sorted(uses.len(), |a, b| place(a).cmp(&place(b)));
+        let outer_first = |index: StackIndex| {
+            let stack = dictionary.stacks.get(index).iter();
+            stack.rev().map(|location| u64::from(ranks.number(*location)))
+        };
+        let bytes = |index| outer_first(index).map(width).sum::<usize>();
         let bytes: Vec<usize> = (0..stacks.len() as u32).map(StackIndex::from_row).map(bytes).collect();
+        let backwards = |index| outer_first(index).flat_map(backwards);
         let stacks = Permutation::sorted(stacks.len(), |a, b| {
-            let by_bytes = at(&bytes, *a).cmp(&at(&bytes, *b));
-            by_bytes.then_with(|| outer_first(*a).cmp(outer_first(*b)))
+            at(&bytes, *a).cmp(&at(&bytes, *b)).then_with(|| backwards(*a).cmp(backwards(*b)))
         });
         Self { locations, stacks }
     }
@@ -88,6 +96,12 @@ impl<I: Index> Permutation<I> {
     pub(super) fn indices(&self) -> &[I] {
         &self.indices
     }
+}
+
+/// The bytes of a number as it is written, the last one first.
+fn backwards(number: u64) -> impl Iterator<Item = u8> {
+    let (bytes, width) = varint(number);
+    bytes.into_iter().take(width).rev()
 }
 
 /// The entry for a row; the zero value for a row that is not there.

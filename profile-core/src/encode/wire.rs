@@ -101,7 +101,7 @@ impl Wire {
 
 /// A variable-length number: seven bits a byte, the lowest first, the top bit of each byte but the last set. How many
 /// of the bytes are in use comes second.
-fn varint(mut value: u64) -> ([u8; 10], usize) {
+pub(super) fn varint(mut value: u64) -> ([u8; 10], usize) {
     let mut bytes = [0; 10];
     let mut width = 0;
     for byte in &mut bytes {
@@ -117,8 +117,8 @@ fn varint(mut value: u64) -> ([u8; 10], usize) {
 }
 
 /// How many bytes a variable-length number has.
-pub(super) fn width(value: u64) -> usize {
-    varint(value).1
+pub(super) const fn width(value: u64) -> usize {
+    (u64::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 #[cfg(test)]
@@ -157,6 +157,13 @@ mod tests {
             wire.bytes(1, key.as_bytes());
             wire.message(2, |wire| wire.text(1, value.as_bytes()));
             prop_assert_eq!(wire.into_bytes(), attribute.encode_to_vec());
+        }
+    }
+
+    #[test]
+    fn a_width_is_that_of_the_number_as_it_is_written() {
+        for value in (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit]).chain([u64::MAX]) {
+            assert_eq!(width(value), varint(value).1, "{value}");
         }
     }
 

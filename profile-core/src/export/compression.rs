@@ -1,9 +1,10 @@
 //! How the body of a request is compressed.
 
 use super::ExportError;
+use crate::encode::gzip;
+use std::io;
 #[cfg(feature = "grpc")]
 use std::io::Read as _;
-use std::io::{self, Write};
 
 /// How the body of a request is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -47,10 +48,7 @@ impl Compression {
     pub(crate) fn compress(self, body: Vec<u8>) -> Result<Vec<u8>, ExportError> {
         let compressed: io::Result<Vec<u8>> = match self {
             Self::None => return Ok(body),
-            Self::Gzip => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-                encoder.write_all(&body).and_then(|()| encoder.finish())
-            }
+            Self::Gzip => gzip(&body),
             #[cfg(feature = "zstd")]
             Self::Zstd => zstd::bulk::compress(&body, zstd::DEFAULT_COMPRESSION_LEVEL),
         };

@@ -5,6 +5,7 @@
 
 use super::otlp_settings::PROFILES_PATH;
 use std::fmt;
+use std::num::NonZeroU16;
 
 /// What an endpoint is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +145,7 @@ fn check_authority(authority: &str) -> Result<(), &'static str> {
         return Err("has no valid host");
     }
     let port_is_valid = port.is_none_or(|port| {
-        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<NonZeroU16>().is_ok()
     });
     if port_is_valid { Ok(()) } else { Err("has no valid port") }
 }

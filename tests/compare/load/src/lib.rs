@@ -66,6 +66,11 @@ pub trait Subject: Sized + Sync {
     /// Its own.
     fn encode(&self, report: &Self::Report) -> Result<Vec<u8>>;
 
+    /// What is sent, if that is not [`encode`](Self::encode) as gzip.
+    fn sent(&self, _report: &Self::Report) -> Option<Vec<u8>> {
+        None
+    }
+
     /// The same profile as compressed pprof, if [`encode`](Self::encode) is something else.
     fn pprof(&self, _report: &Self::Report) -> Option<Vec<u8>> {
         None

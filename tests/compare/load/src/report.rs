@@ -55,9 +55,15 @@ pub fn report<S: Subject>(count: u64) -> Result<()> {
     say("wall_ms", (done.0 - before.0).as_secs_f64() * 1e3);
     say("peak_mb", finish_peak.max(encode_peak) as f64 / 1e6);
     say("resident_mb", done.2.saturating_sub(before.2) as f64 / 1e6);
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-    gzip.write_all(&encoded)?;
-    say("gzip_kb", gzip.finish()?.len() as f64 / 1e3);
+    let sent = match subject.sent(&report) {
+        Some(sent) => sent,
+        None => {
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+            gzip.write_all(&encoded)?;
+            gzip.finish()?
+        }
+    };
+    say("gzip_kb", sent.len() as f64 / 1e3);
     if let Some(pprof) = subject.pprof(&report) {
         say("pprof_gzip_kb", pprof.len() as f64 / 1e3);
     }

@@ -56,6 +56,10 @@ impl Subject for Ours {
         Ok(batch(report).to_otlp())
     }
 
+    fn sent(&self, report: &Self::Report) -> Option<Vec<u8>> {
+        Some(batch(report).to_otlp_gzip())
+    }
+
     fn pprof(&self, report: &Self::Report) -> Option<Vec<u8>> {
         Some(batch(report).to_pprof())
     }
