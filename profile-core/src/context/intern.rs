@@ -40,6 +40,16 @@ impl<T, const ROWS: usize, const SLOTS: usize> Interner<T, ROWS, SLOTS> {
     /// The number of the value that `is` tells, which must be one of hash `hash`; made if there is none. `None` when the
     /// table is full.
     pub(super) fn intern(&self, hash: u64, is: impl Fn(&T) -> bool, make: impl Fn() -> T) -> Option<u32> {
+        self.enter(hash, is, make).map(|(number, _)| number)
+    }
+
+    /// The same; and whether it was this call that entered it, and not another thread's meanwhile.
+    pub(super) fn enter(
+        &self,
+        hash: u64,
+        is: impl Fn(&T) -> bool,
+        make: impl Fn() -> T,
+    ) -> Option<(u32, bool)> {
         let mut claimed = None;
         for slot in self.probe(hash) {
             let mut found = slot.load(Ordering::Acquire);
@@ -50,13 +60,13 @@ impl<T, const ROWS: usize, const SLOTS: usize> Interner<T, ROWS, SLOTS> {
                 };
                 claimed = Some(fresh);
                 match slot.compare_exchange(NONE, fresh, Ordering::Release, Ordering::Acquire) {
-                    Ok(_) => return Some(fresh),
+                    Ok(_) => return Some((fresh, true)),
                     // Another thread took the slot, perhaps for this very value. A row claimed in vain stays unused.
                     Err(winner) => found = winner,
                 }
             }
             if self.get(found).is_some_and(&is) {
-                return Some(found);
+                return Some((found, false));
             }
         }
         None

@@ -154,11 +154,11 @@ impl Tables {
         // Threads that come at the same time may exceed the bound by as many; the table's own bound is hard.
         let full = count.load(Ordering::Relaxed) >= MAX_VALUES_OF_A_KEY;
         let text = if full { OTHER_VALUES } else { text };
-        let make = || {
-            count.fetch_add(1, Ordering::Relaxed);
-            Value { key, text: text.into() }
-        };
-        self.values.intern(hash_of(text), |known| is(text, known), make)
+        let make = || Value { key, text: text.into() };
+        let (number, is_new) = self.values.enter(hash_of(text), |known| is(text, known), make)?;
+        // What another thread has entered meanwhile, it has counted.
+        count.fetch_add(u32::from(is_new), Ordering::Relaxed);
+        Some(number)
     }
 
     /// The set with a value in it, in the place of another value of its key; `None` if the set or the table is full. A
