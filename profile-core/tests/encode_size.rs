@@ -71,7 +71,8 @@ fn otlp_is_no_larger_than_the_pprof_of_the_same_profile() {
     ];
     for (name, window) in windows {
         let [otlp, pprof] = sizes(name, &window);
-        assert!(otlp <= pprof, "{name}: {otlp} > {pprof}");
+        // By its order alone: without it, it is 91 to 97 % of the pprof.
+        assert!(otlp * 100 <= pprof * 88, "{name}: {otlp} of {pprof}");
     }
     // Here it is a question of which of the two the compressor happens to be lucky with. `scripts/compare report` has real
     // stacks of this kind.

@@ -9,6 +9,7 @@
 //! The bytes are gzip-compressed, as the format asks. Source: <https://github.com/google/pprof/tree/main/proto>;
 //! field numbers: `proto/proto/perftools/profiles/profile.proto`.
 
+use super::sections::gzip_parts;
 use super::wire::Wire;
 use crate::profile::Profile;
 use crate::profile::dictionary::{
@@ -16,17 +17,13 @@ use crate::profile::dictionary::{
 };
 use crate::profile::sample::{Exported, Labels};
 use crate::profile::table::{Index, Table};
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use std::io::Write;
 use std::sync::Arc;
 
 /// The gzip-compressed bytes of `profile`.
 pub(super) fn encode(profile: &Profile) -> Vec<u8> {
     let bytes = encode_uncompressed(profile);
-    let mut gzip = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::default());
     // Writing to memory does not fail; if it did, every reader takes the bytes as they are.
-    match gzip.write_all(&bytes).and_then(|()| gzip.finish()) {
+    match gzip_parts(&[&bytes]) {
         Ok(compressed) => compressed,
         Err(_) => bytes,
     }

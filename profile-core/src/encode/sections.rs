@@ -9,8 +9,8 @@ use flate2::write::GzEncoder;
 use std::io::{self, Write};
 
 /// The fields that begin a section: the dictionary of a request, and in it the table of stacks.
-const DICTIONARY: u64 = 2;
-const STACKS: u64 = 7;
+const DICTIONARY: u8 = 2;
+const STACKS: u8 = 7;
 
 impl ProfileBatch {
     /// [`to_otlp`](Self::to_otlp) as gzip (RFC 1952), as exporters send it: in blocks that end where its contents change in
@@ -24,16 +24,21 @@ impl ProfileBatch {
 
 /// `body` as gzip; if it is a request as [`otlp`](super::otlp) writes it, with the end of a block after each section.
 pub(crate) fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::default());
     match sections(body) {
-        Some([samples, tables, stacks]) => {
-            encoder.write_all(samples)?;
+        Some(sections) => gzip_parts(&sections),
+        None => gzip_parts(&[body]),
+    }
+}
+
+/// `parts` after one another as gzip, with the end of a block between them.
+pub(super) fn gzip_parts(parts: &[&[u8]]) -> io::Result<Vec<u8>> {
+    let bytes: usize = parts.iter().map(|part| part.len()).sum();
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes / 4), Compression::default());
+    for (number, part) in parts.iter().enumerate() {
+        if number > 0 {
             encoder.flush()?;
-            encoder.write_all(tables)?;
-            encoder.flush()?;
-            encoder.write_all(stacks)?;
         }
-        None => encoder.write_all(body)?,
+        encoder.write_all(part)?;
     }
     encoder.finish()
 }
@@ -55,19 +60,13 @@ fn sections(body: &[u8]) -> Option<[&[u8]; 3]> {
 }
 
 /// The first field: its number, its contents, and what follows it. `None` if it has no length.
-fn field(bytes: &[u8]) -> Option<(u64, &[u8], &[u8])> {
-    const WITH_LENGTH: u64 = 2;
-    let (tag, rest) = varint(bytes)?;
-    let (length, rest) = varint(rest)?;
-    let (contents, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-    (tag & 7 == WITH_LENGTH).then_some((tag >> 3, contents, after))
-}
-
-fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let last = bytes.iter().take(10).position(|byte| *byte < 0x80)?;
-    let (number, rest) = bytes.split_at_checked(last + 1)?;
-    let value = number.iter().rev().fold(0_u64, |value, byte| value << 7 | u64::from(byte & 0x7f));
-    Some((value, rest))
+fn field(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    const WITH_LENGTH: u8 = 2;
+    let (tag, mut rest) = bytes.split_first()?;
+    let is_one = tag & 0x80 == 0 && tag & 7 == WITH_LENGTH;
+    let length = prost::decode_length_delimiter(&mut rest).ok().filter(|_| is_one)?;
+    let (contents, after) = rest.split_at_checked(length)?;
+    Some((tag >> 3, contents, after))
 }
 
 #[cfg(test)]
