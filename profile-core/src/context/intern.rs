@@ -122,3 +122,24 @@ pub(super) fn hash(seed: u32, text: &[u8]) -> u64 {
     }
     hash.wrapping_mul(ODD)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What another thread does meanwhile, done where it hurts: between the look for a value and its entry.
+    #[test]
+    fn of_two_that_enter_a_value_at_once_one_is_told_that_it_was_the_one() {
+        let table = Interner::<&str, 8, 16>::new();
+        let is = |known: &&str| *known == "value";
+        let winner = std::cell::Cell::new(None);
+        let make = || {
+            winner.set(table.enter(7, is, || "value"));
+            "value"
+        };
+        let (number, is_new) = table.enter(7, is, make).unwrap();
+        assert_eq!((winner.get(), is_new), (Some((number, true)), false));
+        assert_eq!(table.enter(7, is, || "value"), Some((number, false)));
+        assert_eq!(table.get(number), Some(&"value"));
+    }
+}

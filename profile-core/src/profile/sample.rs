@@ -180,7 +180,8 @@ impl Profile {
             start = start.saturating_add(run.len() as u32);
         }
         let one = |start: &u32| self.runs_from(*start as usize).next().map(Exported::of);
-        starts.sort_by_key(|start| one(start).map(|one| key(&one)));
+        // A key is a sum over a run of samples: it is made once.
+        starts.sort_by_cached_key(|start| one(start).map(|one| key(&one)));
         starts.into_iter().filter_map(move |start| self.runs_from(start as usize).next().map(Exported::of))
     }
 
