@@ -52,6 +52,9 @@ pub(super) fn arm() -> bool {
     const PR_SYS_DISPATCH_ON: c_int = 1;
     let (begin, length) = dispatch::way_back();
     let selector = SELECTOR.with(UnsafeCell::get);
+    // Set before it is true, since a signal is often delivered on the way back from a system call: a call that is refused then
+    // must belong to a handler that is counted as refusing.
+    IS_ARMED.set(true);
     // SAFETY: the selector is a byte of the thread's static thread-local storage: it lives as long as the thread.
     let armed =
         unsafe { libc::prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, begin, length, selector) }
