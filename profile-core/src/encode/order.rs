@@ -8,7 +8,8 @@
 //! * Stacks of as many bytes follow one another, in the order of these bytes from the last one on: each is mostly a copy of
 //!   the one before, its length included, up to the frames near the leaf. What counts are the bytes that their locations
 //!   would have if all were numbered by use.
-//! * Samples of one label set and one weight follow one another: they differ in the number of the stack only, which grows.
+//! * Samples of one label set and one weight follow one another: they differ in the number of the stack only. They are in the
+//!   order of its low bytes, an eighth of their values at a time ([`turn`]), so that the bytes of a block have few values.
 //!
 //! Only numbers are kept for this, four bytes a row or a sample, and no copies. What is read back and written again keeps
 //! its order. How many bytes it saves: `tests/encode_size.rs`.
@@ -67,7 +68,8 @@ impl Order {
 
     /// The samples of `profile`, of which `numbers` says where their stacks are in the dictionary.
     pub(super) fn samples(&self, profile: &Profile, numbers: &Numbers<'_>) -> impl Iterator<Item = Exported> {
-        profile.exported_by(|one| (one.labels, one.weight, self.stacks.number(numbers.stack(one.stack))))
+        let place = |one: &Exported| turn(self.stacks.number(numbers.stack(one.stack)));
+        profile.exported_by(move |one| (one.labels, one.weight, place(one)))
     }
 }
 
@@ -96,6 +98,17 @@ impl<I: Index> Permutation<I> {
     pub(super) fn indices(&self) -> &[I] {
         &self.indices
     }
+}
+
+/// Where a stack is in the order of samples: its number with the upper three bits of the low seven moved to the top.
+///
+/// The seven are a byte of their own when written, and the only one that changes from a sample to the next where numbers just
+/// grow. A code for it costs three bits a sample more where all its 128 values occur than where 16 do, as here, for as long as
+/// [a block of gzip](super::sections) lasts.
+fn turn(number: u32) -> u32 {
+    const UPPER: u32 = 0b111_0000;
+    const LOWER: u32 = 0b000_1111;
+    (number & UPPER) << 25 | (number >> 7) << 4 | number & LOWER
 }
 
 /// The bytes of a number as it is written, the last one first.

@@ -12,6 +12,9 @@ use std::io::{self, Write};
 const DICTIONARY: u8 = 2;
 const STACKS: u8 = 7;
 
+/// The bytes of samples in a block: about what the 10,000 samples of a request take while their numbers begin alike.
+const SAMPLES: usize = 16 << 10;
+
 impl ProfileBatch {
     /// [`to_otlp`](Self::to_otlp) as gzip (RFC 1952), as exporters send it: in blocks that end where its contents change in
     /// kind. Of an empty batch there are no bytes.
@@ -22,10 +25,14 @@ impl ProfileBatch {
     }
 }
 
-/// `body` as gzip; if it is a request as [`otlp`](super::otlp) writes it, with the end of a block after each section.
+/// `body` as gzip; if it is a request as [`otlp`](super::otlp) writes it, with the end of a block after each section, and
+/// between its samples where [their order](super::order) has come to other numbers.
 pub(crate) fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
     match sections(body) {
-        Some(sections) => gzip_parts(&sections),
+        Some([samples, tables, stacks]) => {
+            let parts: Vec<&[u8]> = samples.chunks(SAMPLES).chain([tables, stacks]).collect();
+            gzip_parts(&parts)
+        }
         None => gzip_parts(&[body]),
     }
 }
