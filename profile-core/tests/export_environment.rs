@@ -4,7 +4,7 @@
 
 mod export_support;
 
-use export_support::{PATIENCE, Server, processor, profile};
+use export_support::{PATIENCE, Server, processor, profile, windows_of};
 use profile_core::config::Environment;
 use profile_core::export::{OtlpHttpExporter, ProfileProcessor};
 use profile_core::stats::Stats;
@@ -51,7 +51,7 @@ fn exporters_are_configured_by_the_environment_and_then_by_the_program() {
         assert!(request.head.starts_with("POST /v1development/profiles "), "{}", request.head);
         assert_eq!(request.header("b"), ["en vironment"]);
         assert_eq!(request.header("content-encoding"), ["gzip"]);
-        assert_eq!(request.windows(), [1]);
+        assert_eq!(windows_of(&request), [1]);
     }
     let said = String::from_utf8(output.stderr).unwrap();
     let warning =

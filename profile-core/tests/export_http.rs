@@ -6,13 +6,14 @@ mod export_support;
 
 use export_support::http::{exporter, run_one};
 use export_support::{
-    PATIENCE, POURED_AT_MOST, Server, Step, account, assert_adds_up, processor, profile, profile_of,
-    resource, wait_until,
+    PATIENCE, Server, Step, account, assert_adds_up, processor, profile, profile_of, resource, wait_until,
+    windows_of,
 };
 use profile_core::error::ErrorKind;
 use profile_core::export::{Compression, OtlpHttpExporter, OtlpSettings, ProfileProcessor};
 use profile_core::profile::ProfileBatch;
 use profile_core::stats::Stats;
+use profile_test_support::server::POURED_AT_MOST;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,7 +38,7 @@ fn what_arrives_is_what_was_sent() {
         let [request] = <[_; 1]>::try_from(server.requests()).unwrap();
         let batch = ProfileBatch::new(Arc::new(resource()), profiles.clone());
         assert_eq!(request.content(), batch.to_otlp());
-        assert_eq!(request.windows(), [0, 1, 2]);
+        assert_eq!(windows_of(&request), [0, 1, 2]);
         assert!(request.head.starts_with("POST /v1development/profiles HTTP/1.1\r\n"), "{}", request.head);
         assert_eq!(request.header("content-type"), ["application/x-protobuf"]);
         let encoding: &[_] = if compression == Compression::Gzip { &["gzip"] } else { &[] };
@@ -156,7 +157,7 @@ fn what_is_too_large_is_sent_in_halves() {
     processor.shutdown(PATIENCE).unwrap();
     let account = assert_adds_up(&stats, &server, 5);
     assert_eq!((account.exported, account.batches), (5, 5));
-    let requests: Vec<_> = server.requests().iter().map(export_support::Request::windows).collect();
+    let requests: Vec<_> = server.requests().iter().map(windows_of).collect();
     let taken: Vec<_> = requests.into_iter().filter(|windows| windows.len() == 1).flatten().collect();
     assert_eq!(taken, [0, 1, 2, 3, 4], "in order, and each once");
 }
@@ -175,7 +176,7 @@ fn a_profile_too_large_is_sent_in_parts_that_count_as_profiles() {
     let mut delivered: Vec<_> = taken.iter().flat_map(|request| request.weights()).collect();
     delivered.sort_unstable();
     assert_eq!(delivered, (1..=16).collect::<Vec<i64>>(), "every sample, and each once");
-    assert!(taken.iter().all(|request| request.windows() == [0]), "each part has the window's time");
+    assert!(taken.iter().all(|request| windows_of(request) == [0]), "each part has the window's time");
     assert_adds_up(&stats, &server, taken.len() as u64);
 }
 

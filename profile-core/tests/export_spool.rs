@@ -8,7 +8,7 @@ mod export_support;
 mod windows;
 
 use export_support::http::exporter;
-use export_support::{PATIENCE, Server, Step, account, processor, profile, wait_until};
+use export_support::{PATIENCE, Server, Step, account, processor, profile, wait_until, windows_of};
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use profile_core::collector::{Loss, StackEnd};
 use profile_core::export::{BatchProfileProcessor, ProfileProcessor};
@@ -133,7 +133,7 @@ fn a_killed_process_loses_nothing() {
     killed.wait().unwrap();
     let account = deliver_left(&server, directory.path(), 3);
     assert_eq!((account.exported, account.spool.replayed, account.spool.corrupt), (3, 3, 0));
-    let delivered: Vec<_> = server.requests().iter().skip(3).flat_map(|request| request.windows()).collect();
+    let delivered: Vec<_> = server.requests().iter().skip(3).flat_map(windows_of).collect();
     assert_eq!(delivered, [0, 1, 2], "each with its own time, oldest first");
     for request in server.requests().iter().skip(3) {
         let body = String::from_utf8_lossy(&request.body).into_owned();
@@ -188,8 +188,7 @@ fn a_file_that_is_not_whole_is_counted_and_costs_no_other() {
 
     let account = deliver_left(&server, directory.path(), 5);
     assert_eq!((account.exported, account.spool.corrupt), (2, 3), "the part was whole: {account:?}");
-    let mut delivered: Vec<_> =
-        server.requests().iter().skip(5).flat_map(|request| request.windows()).collect();
+    let mut delivered: Vec<_> = server.requests().iter().skip(5).flat_map(windows_of).collect();
     delivered.sort_unstable();
     assert_eq!(delivered, [3, 4]);
 }
@@ -256,7 +255,7 @@ fn an_outage_longer_than_the_queue_is_made_up_for_by_the_same_process() {
     let account = account(&stats, 0);
     assert_eq!((account.given, account.exported, account.dropped.expired), (7, 4, 3), "{account:?}");
     assert_eq!(files(directory.path()), <[PathBuf; 0]>::default());
-    let delivered: Vec<_> = server.requests().iter().skip(3).flat_map(|request| request.windows()).collect();
+    let delivered: Vec<_> = server.requests().iter().skip(3).flat_map(windows_of).collect();
     assert_eq!(delivered, [3, 0, 1, 2]);
 }
 

@@ -5,40 +5,16 @@
 
 mod export_support;
 
-use export_support::{PATIENCE, Server, Step, wait_until};
-use profile_core::error::Result;
-use profile_core::export::ProfileProcessor;
-use profile_core::profile::Profile;
+use export_support::{PATIENCE, Recorder, Server, Step, wait_until};
 use profile_core::profiler::{Profiler, ProfilerBuilder};
 use std::fs;
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const SERVICE: &str = "SPOOL_SERVICE_WINDOWS";
-
-/// Keeps the start and weight of each profile, in order.
-#[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<Vec<(u64, u64)>>>);
-
-impl ProfileProcessor for Recorder {
-    fn on_profile(&self, profile: Arc<Profile>) {
-        if profile.total_weight() > 0 {
-            self.0.lock().unwrap().push((profile.start_unix_nanos(), profile.total_weight()));
-        }
-    }
-
-    fn force_flush(&self, _: Duration) -> Result<()> {
-        Ok(())
-    }
-
-    fn shutdown(&self, _: Duration) -> Result<()> {
-        Ok(())
-    }
-}
 
 /// The service. Says `kept <start> <weight>` of each profile that is on disk, and at its end what it counted.
 #[test]
@@ -54,7 +30,7 @@ fn service() {
             black_box((0..1000).sum::<u64>());
         }
         profiler.collect(PATIENCE).unwrap();
-        let recorded = recorder.0.lock().unwrap().clone();
+        let recorded = recorder.collected();
         // The recorder comes before the spool, which may not have come to the last one yet.
         let written = profiler.stats().exporters[0].spool.written as usize;
         for (start, weight) in recorded.iter().take(written).skip(said) {
@@ -65,7 +41,7 @@ fn service() {
     wait_until("the last delivery", || profiler.stats().exporters[0].spool.bytes == 0);
     drop(profiler.shutdown());
     let of_exporter = &profiler.stats().exporters[0];
-    let (spool, recorded) = (of_exporter.spool, recorder.0.lock().unwrap().len());
+    let (spool, recorded) = (of_exporter.spool, recorder.collected().len());
     println!(
         "ended {recorded} {} {} {} {}",
         of_exporter.exported, spool.written, spool.refused, spool.replayed

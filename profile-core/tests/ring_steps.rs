@@ -8,8 +8,7 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(unsafe_code)] // the door of this test: the trap flag and a signal handler
 
-#[path = "../../tests/src/skip.rs"]
-mod skip;
+use profile_test_support::skip;
 
 use std::arch::asm;
 use std::ffi::{c_int, c_void};

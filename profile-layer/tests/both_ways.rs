@@ -114,6 +114,8 @@ fn a_program_that_uses_everything_compiles_and_runs() {
     profiler.shutdown().unwrap();
     assert!(!profiler.report().to_string().is_empty() && !profiler.status().to_string().is_empty());
     assert_eq!(Error::new(ErrorKind::Config, "a").kind(), ErrorKind::Config);
+    #[cfg(feature = "enable")]
+    profile_test_support::conformance::assert_conforms(&std::fs::read(directory.join("cpu.otlp")).unwrap());
     let _ = std::fs::remove_dir_all(directory);
 }
 

@@ -14,10 +14,7 @@ pub mod accuracy;
 pub mod child;
 pub mod clock;
 pub mod collector_file;
-pub mod conformance;
-// Apart from the checker, which the tests of profile-core use as well.
 #[cfg(test)]
-#[path = "conformance/tests.rs"]
 mod conformance_tests;
 pub mod error;
 pub mod fixture;
@@ -28,10 +25,10 @@ mod os;
 pub mod otlp_read;
 pub mod peers;
 pub mod pprof_read;
-pub mod skip;
 pub mod view;
 
 pub use error::{Error, Result};
+pub use profile_test_support::{conformance, skip};
 
 /// The examples in the documentation of `#[profiled]`.
 #[cfg(doctest)]

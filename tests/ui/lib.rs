@@ -1,1 +1,1 @@
-//! The tests are in `ui.rs`, what they compile is in `pass` and `fail`.
+//! The tests are in `ui.rs`, what they compile in `accepted.rs` and `fail`.

@@ -4,6 +4,8 @@
 //! the compiler it was written with (`compiler`) or when `PROFILE_UI_STDERR` is set; other compilers need only refuse
 //! the same files. To write the expected output anew: `PROFILE_UI_STDERR=1 TRYBUILD=overwrite cargo test -p profile-ui-tests`.
 
+mod accepted;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,8 +17,8 @@ type Outcome = Result<(), Box<dyn Error>>;
 const REFUSALS_IN: &str = "PROFILE_UI_REFUSALS_IN";
 
 #[test]
-fn accepted() {
-    trybuild::TestCases::new().pass("pass/*.rs");
+fn what_is_accepted_compiles_and_runs() {
+    accepted::all();
 }
 
 #[test]

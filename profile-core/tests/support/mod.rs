@@ -2,12 +2,11 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)] // test helpers; no file uses all of them
 
-#[path = "../../../tests/src/conformance/mod.rs"]
-pub mod conformance;
 pub mod pprof_reader;
 pub mod windows;
 
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
+pub use profile_test_support::{conformance, skip::skip as skipped};
 use prost::Message;
 use std::process::Command;
 
@@ -30,7 +29,3 @@ pub fn available(program: &str, arguments: &[&str], test: &str) -> bool {
     }
     found
 }
-
-#[path = "../../../tests/src/skip.rs"]
-mod skip;
-pub use skip::skip as skipped;

@@ -3,8 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // Helpers of tests, outside of test functions.
 #![allow(dead_code, unreachable_pub, clippy::missing_panics_doc)] // each test file uses its part
 
-#[path = "../../../tests/src/skip.rs"]
-pub mod skip;
+pub use profile_test_support::skip;
 
 use gimli::{EndianSlice, NativeEndian};
 use object::{Object, ObjectSection, ObjectSegment, SegmentFlags, elf};

@@ -63,7 +63,8 @@ pub(crate) fn open(library: &str) -> *mut c_void {
     handle
 }
 
-#[path = "../../../tests/src/skip.rs"]
+// By its path: the program of tests/unwind-oracle, which is built many times, shall build little.
+#[path = "../../../tests/support/src/skip.rs"]
 mod skip;
 #[allow(unused_imports)] // not every test program skips
 pub(crate) use skip::skip as skipped;

@@ -2,7 +2,7 @@
 
 use super::export_support::{self, Server};
 use super::grpc_server::GrpcServer;
-use profile_core::export::{OtlpGrpcExporter, OtlpHttpExporter, OtlpSettings, ProfileExporter};
+use profile_core::export::{Encoding, OtlpGrpcExporter, OtlpHttpExporter, OtlpSettings, ProfileExporter};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     Http,
+    Json,
     Grpc,
 }
 
@@ -19,12 +20,11 @@ pub enum AnyServer {
 }
 
 impl Transport {
-    pub const BOTH: [Self; 2] = [Self::Http, Self::Grpc];
-
     /// What `OTEL_EXPORTER_OTLP_PROTOCOL` calls it.
     pub const fn protocol(self) -> &'static str {
         match self {
             Self::Http => "http/protobuf",
+            Self::Json => "http/json",
             Self::Grpc => "grpc",
         }
     }
@@ -37,8 +37,8 @@ impl Transport {
         identity: Option<&(PathBuf, PathBuf)>,
     ) -> Box<dyn ProfileExporter> {
         macro_rules! build {
-            ($exporter:ident) => {{
-                let mut builder = $exporter::builder().with_settings(OtlpSettings::default());
+            ($builder:expr) => {{
+                let mut builder = $builder.with_settings(OtlpSettings::default());
                 builder = builder.with_endpoint(url).with_timeout(export_support::PATIENCE);
                 if let Some(roots) = roots {
                     builder = builder.with_ca_certificate(roots);
@@ -50,8 +50,9 @@ impl Transport {
             }};
         }
         match self {
-            Self::Http => build!(OtlpHttpExporter),
-            Self::Grpc => build!(OtlpGrpcExporter),
+            Self::Http => build!(OtlpHttpExporter::builder()),
+            Self::Json => build!(OtlpHttpExporter::builder().with_encoding(Encoding::Json)),
+            Self::Grpc => build!(OtlpGrpcExporter::builder()),
         }
     }
 }
@@ -61,7 +62,7 @@ impl AnyServer {
     pub fn over_tls(transport: Transport, config: &Arc<ServerConfig>) -> Self {
         let config = Arc::clone(config);
         match transport {
-            Transport::Http => Self::Http(Server::start_over([], move |stream| {
+            Transport::Http | Transport::Json => Self::Http(Server::start_over([], move |stream| {
                 // A handshake that fails shows when something is read or written: then the connection is closed.
                 let connection = ServerConnection::new(Arc::clone(&config)).ok()?;
                 Some(Box::new(StreamOwned::new(connection, stream)) as Box<dyn export_support::Stream>)
@@ -75,6 +76,10 @@ impl AnyServer {
             Self::Http(_) => Transport::Http,
             Self::Grpc(_) => Transport::Grpc,
         }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port())
     }
 
     pub fn port(&self) -> u16 {

@@ -78,7 +78,7 @@ impl Pki {
 
 /// A server of each transport.
 fn both(config: &Arc<ServerConfig>) -> [AnyServer; 2] {
-    Transport::BOTH.map(|transport| AnyServer::over_tls(transport, config))
+    [Transport::Http, Transport::Grpc].map(|transport| AnyServer::over_tls(transport, config))
 }
 
 fn url(server: &AnyServer) -> String {

@@ -1,7 +1,7 @@
 //! Everything that a scripted server is sent is held against the rules of OTLP's receivers, so that no test can forget it.
 
 use super::Request;
-use super::conformance::check_body;
+use crate::conformance::check_body;
 use std::sync::Mutex;
 use std::thread;
 
@@ -9,7 +9,7 @@ use std::thread;
 const MAX_BODY: usize = 4 << 20;
 
 /// What was found wrong with the payloads that came.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Payloads(Mutex<Vec<String>>);
 
 impl Payloads {

@@ -3,9 +3,7 @@
 //! libtest captures what the print macros write, not what is written to standard error itself, so the line is
 //! visible in every run. It is also appended to the file that `PROFILE_TEST_SKIPS` names: the continuous-integration
 //! script reads that file and fails on a skip that is not in its own list.
-//!
-//! The tests of profile-core, which this crate depends on, include this file by its path.
-#![allow(unreachable_pub, dead_code)] // each test program that includes it uses a part
+#![allow(unreachable_pub, dead_code)] // for the program that includes it
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};

@@ -3,10 +3,8 @@
 //! The rules are those of the emit contract (what profcheck, the OpenTelemetry Collector, Pyroscope, Parca and Grafana
 //! each need, taken together) and all that profcheck checks with every option on. The bytes are decoded by the crate
 //! `opentelemetry-proto`, JSON by `prost-reflect`, never by the code under test. [`RULES`] names every rule and says who
-//! asks for it; each has a test that breaks a good export in exactly that way.
-//!
-//! It knows nothing of the rest of this crate, so that the tests of other crates include it by its path. The scripted
-//! servers that the tests share hold everything against it that they are sent, so that no test can forget it.
+//! asks for it; each has a test, in `profile-tests`, that breaks a good export in exactly that way. The scripted servers
+//! that the tests share hold everything against it that they are sent, so that no test can forget it.
 //!
 //! Sources: opentelemetry-proto 1.11 (`profiles.proto`), profcheck of the OpenTelemetry profiling group, and the
 //! limits of Pyroscope 2.2 and of the Collector's OTLP receiver at their defaults.

@@ -15,7 +15,7 @@ fn empty() {}
 #[profiled("name")]
 fn positional() {}
 
-#[profiled("name", target = "target", level = "WARN", skip_all,)]
+#[profiled("name", target = "target", level = "WARN", skip_all)]
 fn several() {}
 
 #[profiled(name = NAME, target = concat!("a", "b"), level = LOUD)]
@@ -81,7 +81,8 @@ const fn skipped() {}
 #[profile_layer::profiled]
 fn qualified() {}
 
-fn main() {
+/// Calls all of it.
+pub(super) fn all() {
     plain();
     empty();
     positional();
