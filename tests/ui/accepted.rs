@@ -15,7 +15,7 @@ fn empty() {}
 #[profiled("name")]
 fn positional() {}
 
-#[profiled("name", target = "target", level = "WARN", skip_all)]
+#[profiled("name", target = "target", level = "WARN", skip_all,)]
 fn several() {}
 
 #[profiled(name = NAME, target = concat!("a", "b"), level = LOUD)]

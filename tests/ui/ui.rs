@@ -4,6 +4,7 @@
 //! the compiler it was written with (`compiler`) or when `PROFILE_UI_STDERR` is set; other compilers need only refuse
 //! the same files. To write the expected output anew: `PROFILE_UI_STDERR=1 TRYBUILD=overwrite cargo test -p profile-ui-tests`.
 
+#[rustfmt::skip] // Its spellings are what it is about.
 mod accepted;
 
 use std::error::Error;
