@@ -20,7 +20,7 @@ pub mod http;
 mod recorder;
 
 pub use profile_test_support::conformance;
-pub use profile_test_support::server::{Payloads, Request, Server, Step, Stream};
+pub use profile_test_support::server::{Payloads, Record, Request, Server, Step, Stream};
 pub use recorder::Recorder;
 
 /// Far longer than anything takes that works, and far shorter than a test runner's patience.

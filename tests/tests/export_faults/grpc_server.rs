@@ -1,13 +1,12 @@
 //! A scripted OTLP/gRPC server on a real socket, at the level of HTTP/2 frames: what a gRPC library would not let a
 //! server do is here as well.
 
-use super::export_support::{Payloads, Request};
+use super::export_support::{Payloads, Record, Request};
 use h2::server::{Connection, SendResponse, handshake};
 use http::{HeaderMap, HeaderValue, Response};
 use opentelemetry_proto::tonic::collector::profiles::v1development as service;
 use prost::Message as _;
 use prost::bytes::Bytes;
-use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -59,19 +58,10 @@ pub struct GrpcServer {
 }
 
 struct Shared {
-    state: Mutex<State>,
+    record: Mutex<Record<Step>>,
     closing: watch::Receiver<bool>,
     tls: Option<TlsAcceptor>,
     payloads: Payloads,
-}
-
-#[derive(Default)]
-struct State {
-    script: VecDeque<Step>,
-    requests: Vec<Request>,
-    connections: usize,
-    taken: u64,
-    taken_profiles: Vec<(u64, i64)>,
 }
 
 impl GrpcServer {
@@ -87,9 +77,9 @@ impl GrpcServer {
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (closing, closed) = watch::channel(false);
-        let state = Mutex::new(State { script: script.into_iter().collect(), ..State::default() });
+        let record = Mutex::new(Record::new(script));
         let tls = tls.map(TlsAcceptor::from);
-        let shared = Arc::new(Shared { state, closing: closed, tls, payloads: Payloads::default() });
+        let shared = Arc::new(Shared { record, closing: closed, tls, payloads: Payloads::default() });
         let for_thread = Arc::clone(&shared);
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -138,8 +128,8 @@ impl Drop for GrpcServer {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+    fn lock(&self) -> MutexGuard<'_, Record<Step>> {
+        self.record.lock().unwrap()
     }
 
     async fn accept(self: Arc<Self>, listener: std::net::TcpListener) {
@@ -229,7 +219,7 @@ impl Shared {
             }
             Step::TakeWith(message) => self.take(request, 0, message, respond),
             Step::TakeAndPour => {
-                self.count(request, 0);
+                self.lock().take(request, 0);
                 let mut stream = respond.send_response(head(), false).ok()?;
                 stream.send_data(Bytes::from(vec![0; 1 << 20]), false).ok()?;
                 self.closing.clone().wait_for(|closed| *closed).await.ok();
@@ -271,15 +261,6 @@ impl Shared {
         }
     }
 
-    fn count(&self, request: &Request, rejected: i64) {
-        let profiles = request.starts_and_weights();
-        let mut state = self.lock();
-        state.taken += (profiles.len() as u64).saturating_sub(rejected.max(0) as u64);
-        if rejected == 0 {
-            state.taken_profiles.extend(profiles);
-        }
-    }
-
     fn take(
         &self,
         request: &Request,
@@ -287,7 +268,7 @@ impl Shared {
         message: Vec<u8>,
         respond: &mut SendResponse<Bytes>,
     ) -> Option<()> {
-        self.count(request, rejected);
+        self.lock().take(request, rejected);
         let mut stream = respond.send_response(head(), false).ok()?;
         stream.send_data(message.into(), false).ok()?;
         stream.send_trailers(status(0, &[])).ok()

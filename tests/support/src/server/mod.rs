@@ -1,15 +1,16 @@
 //! A scripted HTTP server on a real socket.
 
 mod payloads;
+mod record;
 mod request;
 mod step;
 
 pub use payloads::Payloads;
+pub use record::Record;
 pub use request::Request;
 pub use step::{POURED_AT_MOST, Step};
 
 use prost::Message as _;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -29,14 +30,8 @@ struct Shared {
     payloads: Payloads,
 }
 
-#[derive(Default)]
 struct State {
-    script: VecDeque<Step>,
-    requests: Vec<Request>,
-    connections: usize,
-    taken: u64,
-    /// The starts and weights of the profiles that were taken whole.
-    taken_profiles: Vec<(u64, i64)>,
+    record: Record<Step>,
     poured: usize,
     closed: bool,
 }
@@ -59,7 +54,7 @@ impl Server {
         let wrap = Arc::new(wrap);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = Mutex::new(State { script: script.into_iter().collect(), ..State::default() });
+        let state = Mutex::new(State { record: Record::new(script), poured: 0, closed: false });
         let shared = Arc::new(Shared { state, closing: Condvar::new(), payloads: Payloads::default() });
         let for_thread = Arc::clone(&shared);
         thread::spawn(move || {
@@ -68,7 +63,7 @@ impl Server {
                 if shared.lock().closed {
                     return;
                 }
-                shared.lock().connections += 1;
+                shared.lock().record.connections += 1;
                 let (stream, wrap) = (stream.unwrap(), Arc::clone(&wrap));
                 thread::spawn(move || {
                     let raw = stream.try_clone().unwrap();
@@ -97,25 +92,25 @@ impl Server {
     /// Whether its script is over.
     #[must_use]
     pub fn script_is_over(&self) -> bool {
-        self.shared.lock().script.is_empty()
+        self.shared.lock().record.script.is_empty()
     }
 
     /// The starts and weights of the profiles that it has taken whole.
     #[must_use]
     pub fn taken_profiles(&self) -> Vec<(u64, i64)> {
-        self.shared.lock().taken_profiles.clone()
+        self.shared.lock().record.taken_profiles.clone()
     }
 
     /// All requests that came so far, those that were refused too.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
-        self.shared.lock().requests.clone()
+        self.shared.lock().record.requests.clone()
     }
 
     /// How many connections there were.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared.lock().connections
+        self.shared.lock().record.connections
     }
 
     /// How many bytes of [`Step::TakeAndPour`] found room.
@@ -127,7 +122,7 @@ impl Server {
     /// How many profiles it has taken.
     #[must_use]
     pub fn taken(&self) -> u64 {
-        self.shared.lock().taken
+        self.shared.lock().record.taken
     }
 }
 
@@ -163,7 +158,7 @@ impl Shared {
 
     fn serve_one(&self, reader: &mut BufReader<Box<dyn Stream>>) -> Option<Step> {
         let head = read_head(reader)?;
-        let step = self.lock().script.pop_front().unwrap_or(Step::Take);
+        let step = self.lock().record.script.pop_front().unwrap_or(Step::Take);
         let length = head.lines().find_map(|line| {
             let (name, value) = line.split_once(": ")?;
             name.eq_ignore_ascii_case("content-length").then(|| value.parse::<usize>().unwrap())
@@ -176,7 +171,7 @@ impl Shared {
             self.payloads.check(&request);
         }
         let answer = self.answer(&step, &request);
-        self.lock().requests.push(request);
+        self.lock().record.requests.push(request);
         let stream = reader.get_mut();
         stream.write_all(&answer).and_then(|()| stream.flush()).ok()?;
         if matches!(step, Step::TakeAndPour) {
@@ -189,16 +184,7 @@ impl Shared {
     }
 
     fn answer(&self, step: &Step, request: &Request) -> Vec<u8> {
-        let take = |rejected: i64| {
-            // A request of another protocol than OTLP has one profile, which its own tests look at.
-            let is_otlp = !request.head.starts_with("POST /push.v1.");
-            let profiles = if is_otlp { request.starts_and_weights() } else { vec![(0, 0)] };
-            let mut state = self.lock();
-            state.taken += (profiles.len() as u64).saturating_sub(rejected.max(0) as u64);
-            if rejected == 0 {
-                state.taken_profiles.extend(profiles);
-            }
-        };
+        let take = |rejected: i64| self.lock().record.take(request, rejected);
         match step {
             Step::Take => {
                 take(0);
@@ -230,7 +216,7 @@ impl Shared {
             }
             Step::Refuse(status, headers, body) => answer(*status, headers, body),
             Step::RefuseAbove(limit) => {
-                self.lock().script.push_front(step.clone());
+                self.lock().record.script.push_front(step.clone());
                 if request.weights().len() > *limit {
                     return answer(413, "", b"");
                 }
